@@ -1,0 +1,49 @@
+"""Checks of the published numbers themselves, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from repro.context import Context
+from repro.data import planetoid
+
+# Table 1 as printed: width of the features, classes, and label rate with half a unit of its last digit.
+PRINTED = {
+    "cora": {"features": 1433, "classes": 7, "label_rate": 0.052},
+    "citeseer": {"features": 3703, "classes": 6, "label_rate": 0.036},
+    "pubmed": {"features": 500, "classes": 3, "label_rate": 0.003},
+}
+ROUNDING = 0.0005
+
+
+def dataset_statistics(
+    setting: Mapping[str, Any], seeds: Sequence[int], context: Context
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Table 1, counted from the files."""
+    graph = planetoid.load(setting["dataset"], context.root)
+    adjacency = graph.adjacency.tocoo()
+    rate = len(graph.train) / graph.features.shape[0]
+    distance = abs(rate - PRINTED[setting["dataset"]]["label_rate"])
+    for seed in seeds:
+        yield (
+            seed,
+            {
+                "edges_printed_way": graph.raw.endpoints / 2,
+                "unique_edges": int((adjacency.row < adjacency.col).sum()),
+                "nodes": graph.features.shape[0],
+                "classes": graph.num_classes,
+                "features": graph.features.shape[1],
+                "label_rate_error": max(0.0, distance - ROUNDING - 1e-12),
+            },
+        )
+
+
+def parameter_count(
+    setting: Mapping[str, Any], seeds: Sequence[int], context: Context
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Weights of W0 and W1 from the printed widths; a test compares them with the model's own."""
+    printed = PRINTED[setting["dataset"]]
+    count = setting["hidden"] * (printed["features"] + printed["classes"])
+    for seed in seeds:
+        yield seed, {"parameters": count}

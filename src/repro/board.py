@@ -1,0 +1,152 @@
+"""Verdicts, explanations and status on a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from repro.judge import Evidence, Verdict, effects, judge
+from repro.ledger import TIERS, Tier
+from repro.plan import claim_arms, jobs, setting_hash
+from repro.project import Project
+from repro.run import missing_seeds
+from repro.words import MARKS, OUTCOMES, interval, number, tally
+
+COLOURS = {
+    "reproduced": "green",
+    "better": "cyan",
+    "contradicted": "red",
+    "error": "bold red",
+    "inconclusive": "yellow",
+    "blocked": "magenta",
+    "not_run": "dim",
+}
+
+
+def _outcome(outcome: str) -> str:
+    return f"[{COLOURS[outcome]}]{MARKS[outcome]} {outcome}[/]"
+
+
+def print_board(project: Project, verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> None:
+    """Print one line per claim, then a count; contradicted claims first."""
+    console = Console()
+    table = Table(box=None, header_style="bold")
+    for column in ("claim", "verdict", "published", "ours", "90 % interval", "n", "tier", "why"):
+        table.add_column(column, overflow="fold", no_wrap=column == "verdict")
+    for verdict in sorted(verdicts, key=lambda v: (v.paper, OUTCOMES.index(v.outcome))):
+        why = verdict.reasons[0] if verdict.reasons else ""
+        if verdict.claim in exceptions:
+            why = f"known: {exceptions[verdict.claim]}"
+        table.add_row(
+            escape(verdict.claim),
+            _outcome(verdict.outcome),
+            number(verdict.published),
+            number(verdict.measured),
+            interval(verdict.interval),
+            str(verdict.n or ""),
+            verdict.tier or "",
+            escape(why),
+        )
+    console.print(table)
+    for paper in dict.fromkeys(v.paper for v in verdicts):
+        console.print(f"{paper}: {tally(v for v in verdicts if v.paper == paper)}")
+
+
+def print_explanation(project: Project, evidence: Evidence, claim_id: str, where: str) -> None:
+    """Print everything a verdict rests on."""
+    console, ledger = Console(), evidence.ledger
+    claim = ledger.claim(claim_id)
+    verdict = next(v for v in judge(evidence) if v.claim == claim_id)
+    unit = ledger.quantities[claim.measure.quantity].unit
+
+    def line(label: str, text: object) -> None:
+        if text not in ("", None):
+            console.print(f"[bold]{label:<12}[/] {escape(str(text))}", soft_wrap=True, highlight=False)
+
+    line("claim", f"{claim.id} ({claim.kind})")
+    line("statement", claim.statement)
+    line("anchor", f"{claim.anchor.place}, page {claim.anchor.page or '?'} [{claim.anchor.evidence}]")
+    console.print(f"[bold]{'verdict':<12}[/] {_outcome(verdict.outcome)}")
+    for reason in verdict.reasons:
+        line("  because", reason)
+    line("published", number(verdict.published, unit))
+    line("ours", f"{number(verdict.measured, unit)} {interval(verdict.interval)}" if verdict.n else "")
+    line("runs", f"{verdict.n} ({verdict.tier} tier, {where} records)" if verdict.n else "")
+    line("margin", f"± {number(verdict.margin, unit)}" if verdict.margin else "")
+    line("trouble", claim.trouble)
+    for control, outcome in verdict.controls.items():
+        line("control", f"{control}: {ledger.controls[control].meaning}: {outcome}")
+    for effect in effects(evidence):
+        if effect.estimate and any(claim.id.startswith(m) for m in ledger.deviations[effect.deviation].moves):
+            e = effect.estimate
+            line(
+                "deviation",
+                f"{effect.deviation} = {effect.alternative} on {effect.where}: {e.value:+.2f} "
+                f"{interval((e.low, e.high))} {unit}, n = {e.n}",
+            )
+    _print_records(console, project, evidence, claim_id, verdict)
+    seeds = f" --tier {verdict.tier}" if verdict.tier else ""
+    line("again", f"repro run {ledger.paper.id} --experiment {claim.measure.experiment}{seeds}")
+
+
+def _print_records(
+    console: Console, project: Project, evidence: Evidence, claim_id: str, verdict: Verdict
+) -> None:
+    ledger = evidence.ledger
+    tier: Tier | None = verdict.tier  # type: ignore[assignment]
+    for arm in dict.fromkeys(claim_arms(ledger, ledger.claim(claim_id), tier)):
+        records = evidence.of(arm)
+        plan = ledger.experiments[arm.experiment]
+        changed = {k: v for k, v in arm.setting.items() if v != plan.setting[k]}
+        setting = ", ".join(f"{k}={v}" for k, v in changed.items()) or "the protocol as it is"
+        console.print(
+            f"\n[bold]{escape(arm.experiment)}/{setting_hash(arm.setting)}[/] {escape(setting)}", highlight=False
+        )
+        seeds = [r.seed for r in records]
+        console.print(f"  records     {len(records)}, seeds {seeds[0]}…{seeds[-1]}" if seeds else "  no records")
+        for code in sorted({r.code for r in records}):
+            console.print(f"  code        {code} ({plan.function} and what it imports)", highlight=False)
+        for data in sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}):
+            console.print(f"  data md5    {data}", highlight=False)
+        for text in dict.fromkeys(
+            ", ".join(f"{k} {v}" for k, v in r.environment.items() if v is not None) for r in records
+        ):
+            console.print(f"  environment {escape(text)}", highlight=False, soft_wrap=True)
+        if records:
+            total = sum(r.seconds for r in records)
+            dates = sorted(r.created for r in records)
+            console.print(f"  computed    {dates[0]} to {dates[-1]}, {total:.0f} s in all", highlight=False)
+
+
+def print_status(project: Project, evidence: Evidence, tier: str) -> None:
+    """Print per experiment what a tier plans, what is there, and what is stale, damaged or blocked."""
+    console, ledger = Console(), evidence.ledger
+    table = Table(title=f"{ledger.paper.id}, {tier} tier", box=None, header_style="bold")
+    for column in ("experiment", "planned", "present", "missing", "stale", "blocked or failed"):
+        table.add_column(column)
+    planned: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
+    problems: dict[str, list[str]] = {}
+    assert tier in TIERS
+    for job in jobs(ledger, tier):
+        planned[job.experiment] += len(job.seeds)
+        missing[job.experiment] += len(missing_seeds(job, evidence.records))
+        if job.name in evidence.problems and missing_seeds(job, evidence.records):
+            problems.setdefault(job.experiment, []).append(evidence.problems[job.name]["message"])
+    stale = Counter(record.experiment for record, _ in evidence.stale)
+    for name, count in planned.items():
+        table.add_row(
+            name,
+            str(count),
+            str(count - missing[name]),
+            str(missing[name] or ""),
+            str(stale[name] or ""),
+            escape("; ".join(dict.fromkeys(problems.get(name, [])))),
+        )
+    console.print(table)
+    for damage in evidence.damaged:
+        console.print(f"damaged: {escape(str(damage))}", soft_wrap=True)

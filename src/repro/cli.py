@@ -1,0 +1,382 @@
+"""The command `repro`. Heavy libraries are imported inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from repro.errors import ReproError
+
+if TYPE_CHECKING:
+    from repro.judge import Evidence, Verdict
+    from repro.ledger import Ledger
+    from repro.plan import Job
+    from repro.project import Project
+
+EXIT_CODES = """
+Exit codes: 0 all is well; 1 a claim is contradicted or in error (judge), a run failed (run) or data is missing
+(data verify); 2 a mistake in how it was called, in a ledger or in a file.
+"""
+
+app = typer.Typer(
+    help="Tests published claims: a ledger of claims, runs that test them, and a statistical verdict for each.\n\n"
+    + EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="The data sets: fetch, verify, status.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class TierName(StrEnum):
+    """How much compute a run gets."""
+
+    smoke = "smoke"
+    quick = "quick"
+    full = "full"
+
+
+class Device(StrEnum):
+    """Where to run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _project() -> Project:
+    from repro.project import find_project
+
+    return find_project()
+
+
+def _papers(project: Project, paper: str | None) -> list[str]:
+    if paper:
+        project.ledger(paper)
+        return [paper]
+    return project.paper_ids()
+
+
+def _folder(project: Project, records: str) -> Path:
+    named = {"reference": project.reference, "local": project.local}
+    folder = named.get(records, Path(records))
+    if records not in named and not folder.is_dir():
+        raise ReproError(f"--records {records}: give `reference`, `local` or a folder; there is no folder of that name")
+    return folder
+
+
+def _evidence(project: Project, paper: str, records: str) -> Evidence:
+    from repro.judge import gather
+
+    return gather(project, project.ledger(paper), _folder(project, records))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that ``100`` (the first hundred) or ``7,12-15`` (these) stands for."""
+    try:
+        if text.isdigit():
+            seeds = list(range(int(text)))
+        else:
+            seeds = []
+            for part in text.split(","):
+                first, _, last = part.partition("-")
+                seeds += range(int(first), int(last or first) + 1)
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise ReproError(f"--seeds {text}: give a number of seeds (100) or a list of them (7,12-15)")
+    return sorted(set(seeds))
+
+
+@app.command("list")
+def list_papers() -> None:
+    """Show the papers, their claims and what is known of each.
+
+    Example: repro list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.judge import judge
+
+    project, console = _project(), Console()
+    for paper in project.paper_ids():
+        ledger = project.ledger(paper)
+        table = Table(title=f"{paper}: {ledger.paper.title} ({ledger.paper.venue} {ledger.paper.year})")
+        for column in ("claim", "kind", "statement", "reference"):
+            table.add_column(column)
+        verdicts = {v.claim: v for v in judge(_evidence(project, paper, "reference"))}
+        for claim in ledger.all_claims():
+            table.add_row(claim.id, claim.kind, claim.statement, verdicts[claim.id].outcome)
+        console.print(table)
+
+
+def _overridden(ledger: Ledger, jobs: list[Job], pairs: list[str]) -> list[Job]:
+    """Apply ``--set key=value`` to every job whose experiment has the key."""
+    from dataclasses import replace
+
+    from repro.settings import parse_overrides
+
+    changed = []
+    for job in jobs:
+        overrides = parse_overrides(ledger, [job.experiment], pairs)
+        changed.append(replace(job, setting={**job.setting, **overrides}))
+    unique = {(job.experiment, json.dumps(job.setting, sort_keys=True)): job for job in changed}
+    return list(unique.values())
+
+
+@app.command()
+def run(
+    paper: Annotated[str, typer.Argument(help="id of a paper, as `repro list` shows it")],
+    experiment: Annotated[str | None, typer.Option(help="only this experiment")] = None,
+    tier: Annotated[TierName, typer.Option(help="how much compute")] = TierName.quick,
+    seeds: Annotated[str | None, typer.Option(help="100, or 7,12-15; default: as the tier plans")] = None,
+    device: Annotated[Device, typer.Option(help="where to run")] = Device.auto,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="change a setting: key=value")] = None,
+    threads: Annotated[int | None, typer.Option(help="processor threads; default: all")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the records; default: results/local")] = None,
+) -> None:
+    """Run what the records lack. Killed at any point, the next call goes on from there.
+
+    Examples:
+
+    repro run gcn
+
+    repro run gcn --experiment citation --tier full --seeds 7,12-15
+
+    repro run gcn --experiment citation --set bias=true --set dataset=citeseer
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from repro.plan import jobs as plan_jobs
+    from repro.progress import Bar
+    from repro.run import run as run_jobs
+    from repro.settings import check_experiment, check_overrides
+
+    project = _project()
+    ledger = project.ledger(paper)
+    check_experiment(ledger, experiment)
+    jobs = plan_jobs(ledger, tier.value, experiment)
+    if seeds:
+        chosen = tuple(parse_seeds(seeds))
+        jobs = [replace(job, seeds=chosen) for job in jobs]
+    if set_:
+        check_overrides(ledger, [experiment] if experiment else list(ledger.experiments), set_)
+        jobs = _overridden(ledger, jobs, set_)
+    with Bar(Console(stderr=True), paper) as bar:
+        outcome = run_jobs(
+            project, ledger, jobs, out or project.local, device=device.value, threads=threads, progress=bar
+        )
+    typer.echo(
+        f"{paper}: {len(outcome.written)} records written, {outcome.present} were there, "
+        f"{len(outcome.blocked)} jobs blocked, {len(outcome.failed)} failed"
+    )
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def judge(
+    paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
+    records: Annotated[str, typer.Option(help="reference, local or a folder")] = "reference",
+    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    junit: Annotated[Path | None, typer.Option(help="also write a JUnit file")] = None,
+) -> None:
+    """Say of every claim whether the records bear it out; exit 1 if one is contradicted or in error.
+
+    Claims that papers/known_exceptions.yaml lists, each with its reason, do not count for the exit code.
+
+    Examples:
+
+    repro judge
+
+    repro judge gcn --records local --json
+    """
+    from repro.board import print_board
+    from repro.judge import judge as judge_evidence
+    from repro.judge import known_exceptions
+    from repro.junit import write_junit
+
+    project = _project()
+    verdicts: list[Verdict] = []
+    for name in _papers(project, paper):
+        verdicts += judge_evidence(_evidence(project, name, records))
+    exceptions = known_exceptions(project.papers / "known_exceptions.yaml")
+    if junit:
+        write_junit(junit, verdicts, exceptions)
+    if json_:
+        typer.echo(json.dumps({"verdicts": [verdict.as_json() for verdict in verdicts]}, indent=1))
+    else:
+        print_board(project, verdicts, exceptions)
+    if any(v.outcome in ("contradicted", "error") and v.claim not in exceptions for v in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    claim: Annotated[str, typer.Argument(help="id of a claim, as `repro list` shows it")],
+    records: Annotated[str, typer.Option(help="reference, local or a folder")] = "reference",
+) -> None:
+    """Follow a verdict down to its records, code, data, environment and hardware.
+
+    Example: repro explain GCN-T2-GCN-cora
+    """
+    from repro.board import print_explanation
+
+    project = _project()
+    paper, _ = project.find_claim(claim)
+    print_explanation(project, _evidence(project, paper, records), claim, records)
+
+
+@app.command()
+def status(
+    tier: Annotated[TierName, typer.Option(help="which plan to compare with")] = TierName.quick,
+    records: Annotated[str, typer.Option(help="reference, local or a folder")] = "local",
+) -> None:
+    """Show what is missing, stale, damaged or blocked.
+
+    Example: repro status --tier full --records reference
+    """
+    from repro.board import print_status
+
+    project = _project()
+    for paper in project.paper_ids():
+        print_status(project, _evidence(project, paper, records), tier.value)
+
+
+@app.command()
+def keep(
+    paper: Annotated[str, typer.Argument(help="id of a paper")],
+    source: Annotated[Path | None, typer.Option(help="folder of records; default: results/local")] = None,
+) -> None:
+    """Compact fresh records into results/reference, to be committed; those there that still count stay.
+
+    Example: repro keep gcn
+    """
+    from repro.judge import gather
+    from repro.records import write_parquet
+
+    project = _project()
+    ledger = project.ledger(paper)
+    merged = {r.id: r for r in gather(project, ledger, project.reference).records}
+    new = gather(project, ledger, source or project.local)
+    for damage in new.damaged:
+        typer.echo(f"left out: {damage}", err=True)
+    merged.update((record.id, record) for record in new.records)
+    write_parquet(project.reference / f"{paper}.parquet", merged.values())
+    typer.echo(f"{paper}: {len(merged)} records in results/reference, {len(new.stale)} stale ones left out")
+
+
+@app.command()
+def report(
+    paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
+) -> None:
+    """Execute the report notebooks and write a self-contained HTML page per paper, and an index.
+
+    Example: repro report gcn
+    """
+    from repro.report.pages import build
+
+    project = _project()
+    for page in build(project, _papers(project, paper)):
+        typer.echo(str(page))
+
+
+@app.command()
+def new(
+    paper: Annotated[str, typer.Argument(help="id of the new paper: lower case, digits, underscores")],
+) -> None:
+    """Make a folder for a new paper that passes the contract tests at once.
+
+    Example: repro new my_paper
+    """
+    from repro.scaffold import new_paper
+
+    for path in new_paper(_project(), paper):
+        typer.echo(f"wrote {path}")
+
+
+@data_app.command("fetch")
+def data_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="data sets; default: all")] = None,
+    needed: Annotated[bool, typer.Option(help="only what an experiment of a paper here needs")] = False,
+    allow_missing: Annotated[bool, typer.Option(help="exit 0 even if some cannot be had")] = False,
+) -> None:
+    """Fetch data: from the remote in REPRO_DATA_REMOTE, else from its canonical source; md5s are verified.
+
+    Example: repro data fetch planetoid
+    """
+    from repro.data.fetch import fetch
+    from repro.data.pointers import get_pointer, read_pointers
+
+    project = _project()
+    wanted = names or list(read_pointers(project.root))
+    if needed:
+        used = {
+            name
+            for paper in project.paper_ids()
+            for experiment in project.ledger(paper).experiments.values()
+            for name in experiment.data
+        }
+        wanted = [name for name in wanted if name in used]
+    failed = False
+    for name in wanted:
+        status = fetch(get_pointer(name, project.root), project.root)
+        typer.echo(f"{name}: {status.state}" + "".join(f"\n  {line}" for line in status.detail))
+        failed |= status.state not in ("present", "fetched")
+    if failed and not allow_missing:
+        raise typer.Exit(1)
+
+
+@data_app.command("verify")
+def data_verify() -> None:
+    """Check every file against its md5; exit 1 if one is missing or altered.
+
+    Example: repro data verify
+    """
+    raise typer.Exit(0 if _print_data_status() else 1)
+
+
+@data_app.command("status")
+def data_status() -> None:
+    """Show which data sets are here.
+
+    Example: repro data status
+    """
+    _print_data_status()
+
+
+def _print_data_status() -> bool:
+    from repro.data.fetch import verify
+    from repro.data.pointers import read_pointers
+
+    project, good = _project(), True
+    for name, pointer in read_pointers(project.root).items():
+        status = verify(pointer, project.root)
+        typer.echo(f"{name}: {status.state}" + "".join(f"\n  {line}" for line in status.detail))
+        good &= status.state == "present"
+    return good
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; a user's mistake ends in one message and exit code 2."""
+    try:
+        return app(arguments)
+    except ReproError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

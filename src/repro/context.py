@@ -1,0 +1,59 @@
+"""What an experiment is given besides its setting and seeds: device, memory, data, and a way to say how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MEMORY_LIMIT = 3 * 2**30  # of one chunk of seeds, so that a run fits beside others on a small machine
+
+
+def _ignore(seeds: float) -> None:
+    pass
+
+
+@dataclass
+class Context:
+    """Handed to every experiment.
+
+    Attributes:
+        root: the project's folder.
+        device: ``cpu`` or ``cuda``.
+        memory: bytes that one chunk of seeds may use.
+        report: takes how many seeds are done, fractions included.
+    """
+
+    root: Path
+    device: str = "cpu"
+    memory: int = MEMORY_LIMIT
+    report: Callable[[float], None] = _ignore
+    _done: int = field(default=0, init=False)
+    _chunk: int = field(default=0, init=False)
+
+    def chunks(self, seeds: Sequence[int], bytes_per_seed: float, largest: int = 50) -> Iterator[list[int]]:
+        """Yield the seeds in groups that fit the memory; results do not depend on the grouping.
+
+        Args:
+            seeds: all seeds to run.
+            bytes_per_seed: what one seed needs at its peak, roughly.
+            largest: the most seeds at once; more brings no speed, and a killed run loses the current chunk.
+        """
+        size = max(1, min(largest, int(self.memory // max(bytes_per_seed, 1))))
+        for start in range(0, len(seeds), size):
+            chunk = list(seeds[start : start + size])
+            self._chunk = len(chunk)
+            yield chunk
+            self._done += len(chunk)
+            self.report(self._done)
+
+    def tick(self, share: float) -> None:
+        """Say that this share of the current chunk's work is done, between 0 and 1."""
+        self.report(self._done + share * self._chunk)
+
+
+def available_memory() -> int:
+    """Return the bytes that a chunk may use: at most ``MEMORY_LIMIT``, at most half of what is free."""
+    import psutil
+
+    return int(min(MEMORY_LIMIT, psutil.virtual_memory().available / 2))

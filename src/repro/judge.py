@@ -1,0 +1,387 @@
+"""From records to verdicts: one per claim, with its effect, interval, reasons and the records it rests on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repro import statistics
+from repro.freshness import is_stale
+from repro.ledger import (
+    AuditClaim,
+    Claim,
+    CurveClaim,
+    Deviation,
+    Ledger,
+    OrderingClaim,
+    PropertyClaim,
+    ScalingClaim,
+    ThresholdClaim,
+    Tier,
+    ValueClaim,
+)
+from repro.plan import Arm, claim_arms, comparisons, deviation_arms, setting_hash
+from repro.project import Project
+from repro.records import Record, RecordDamaged, read_folder, read_problems
+from repro.statistics import Decision, Estimate, Outcome
+
+JUDGED_TIERS: tuple[Tier, ...] = ("full", "quick")  # smoke proves the wiring and never supports a verdict
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What our runs say about one claim.
+
+    Attributes:
+        published: the printed number, bound or slope; None where the claim has none.
+        measured: our mean, smallest difference, slope or count, in the quantity's unit.
+        interval: of ``measured``, widened by the published value's own uncertainty where it has any.
+        controls: outcome of the claim's test on each control's runs.
+        records: ids of the records of the claim's own arms.
+    """
+
+    claim: str
+    paper: str
+    kind: str
+    outcome: Outcome
+    tier: str | None = None
+    published: float | None = None
+    measured: float | None = None
+    interval: tuple[float, float] | None = None
+    n: int = 0
+    margin: float | None = None
+    reasons: list[str] = field(default_factory=list)
+    records: list[str] = field(default_factory=list)
+    controls: dict[str, str] = field(default_factory=dict)
+    p_equivalence: float | None = None
+    p_outside: float | None = None
+    seeds_needed: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values; what is not finite becomes None."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, float):
+                return value if np.isfinite(value) else None
+            return [plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+        return {name: plain(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A deviation's measured effect: alternative minus default, paired by seed, with a 95 % interval."""
+
+    deviation: str
+    alternative: str
+    where: str
+    estimate: Estimate | None
+    quantity: str
+
+
+@dataclass
+class Evidence:
+    """One paper's usable records, found by arm."""
+
+    ledger: Ledger
+    records: list[Record]
+    stale: list[tuple[Record, str]] = field(default_factory=list)
+    damaged: list[RecordDamaged] = field(default_factory=list)
+    problems: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def _by_arm(self) -> dict[tuple[str, str], list[Record]]:
+        found: dict[tuple[str, str], list[Record]] = {}
+        for record in self.records:
+            found.setdefault((record.experiment, setting_hash(record.setting)), []).append(record)
+        return found
+
+    @cached_property
+    def _stale_arms(self) -> dict[tuple[str, str], list[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for record, why in self.stale:
+            found.setdefault((record.experiment, setting_hash(record.setting)), []).append(why)
+        return found
+
+    def of(self, arm: Arm) -> list[Record]:
+        """Return the records of an arm, ordered by seed."""
+        found = self._by_arm.get((arm.experiment, setting_hash(arm.setting)), [])
+        return sorted(found, key=lambda record: record.seed)
+
+    def values(self, arm: Arm, quantity: str) -> dict[int, float]:
+        """Return seed to value, for an arm whose records have one row, or one row at ``arm.at``."""
+        index = self.ledger.experiments[arm.experiment].index
+        values = {}
+        for record in self.of(arm):
+            rows = [r for r in record.rows if arm.at is None or index is None or r[index] == arm.at]
+            if len(rows) == 1:
+                values[record.seed] = rows[0][quantity]
+        return values
+
+    def curve(self, arm: Arm, quantity: str) -> tuple[list[float], list[list[float]]]:
+        """Return the index values and, for each seed, the quantity at each of them."""
+        index = self.ledger.experiments[arm.experiment].index
+        assert index is not None
+        records = self.of(arm)
+        xs = sorted({row[index] for record in records for row in record.rows})
+        curves = [{row[index]: row[quantity] for row in record.rows} for record in records]
+        return xs, [[curve.get(x, float("nan")) for x in xs] for curve in curves]
+
+    def why_missing(self, arm: Arm) -> tuple[Outcome, str]:
+        """Return what to say of an arm without records: blocked, failed, stale or never run."""
+        key = (arm.experiment, setting_hash(arm.setting))
+        problem = self.problems.get("/".join(key))
+        if problem:
+            outcome = Outcome.blocked if problem["state"] == "blocked" else Outcome.error
+            return outcome, problem["message"]
+        if key in self._stale_arms:
+            whys = self._stale_arms[key]
+            return Outcome.not_run, f"{len(whys)} records are stale and do not count: {whys[0]}"
+        return Outcome.not_run, "no runs yet"
+
+
+def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
+    """Read one paper's records below ``folder`` and set aside the stale and the damaged."""
+    records, damaged = read_folder(folder, ledger.paper.id)
+    evidence = Evidence(ledger, [], damaged=damaged, problems=read_problems(folder, ledger.paper.id))
+    reasons: dict[tuple[str, str, str], str | None] = {}
+    for record in records:
+        key = (record.experiment, record.code, json.dumps(record.data, sort_keys=True))
+        if key not in reasons:
+            reasons[key] = is_stale(record, project, ledger)
+        why = reasons[key]
+        if why is None:
+            evidence.records.append(record)
+        else:
+            evidence.stale.append((record, why))
+    return evidence
+
+
+def _reduced(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
+    """Whether a tier's setting differs from the claim's own."""
+    return [a.setting for a in claim_arms(ledger, claim, tier)] != [
+        a.setting for a in claim_arms(ledger, claim)
+    ]
+
+
+def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
+    """Return the highest tier that has records for every arm, named by how many seeds they hold."""
+    ledger = evidence.ledger
+    tiers = ledger.experiments[claim.measure.experiment].tiers
+    for tier in JUDGED_TIERS:
+        if tier not in tiers:
+            continue
+        fewest = min(len(evidence.of(arm)) for arm in claim_arms(ledger, claim, tier))
+        same_below = tier == "full" and "quick" in tiers and not _reduced(ledger, claim, "quick")
+        if fewest >= (tiers[tier].seeds if same_below else 1):
+            return tier
+    return None
+
+
+def _decide(evidence: Evidence, claim: Claim, tier: Tier, control: str | None = None) -> Decision:
+    """Apply the claim's test to its own arms, or to a control's."""
+    ledger, quantity = evidence.ledger, claim.measure.quantity
+    better = ledger.quantities[quantity].better
+    higher = None if better == "neither" else better == "higher"
+    arms = claim_arms(ledger, claim, tier, control)
+    if isinstance(claim, OrderingClaim):
+        pairs = {}
+        for name, (a, b) in comparisons(ledger, claim, tier, control).items():
+            first, second = evidence.values(a, quantity), evidence.values(b, quantity)
+            seeds = sorted(set(first) & set(second))
+            pairs[name] = ([first[s] for s in seeds], [second[s] for s in seeds], claim.at_least)
+        return statistics.judge_ordering(pairs)
+    if isinstance(claim, ScalingClaim):
+        xs, curves = evidence.curve(arms[0], quantity)
+        kept = [i for i, x in enumerate(xs) if x >= (claim.smallest or 0)]
+        return statistics.judge_slope(
+            [xs[i] for i in kept], [[c[i] for i in kept] for c in curves], claim.slope, claim.margin.value
+        )
+    if isinstance(claim, CurveClaim):
+        xs, curves = evidence.curve(arms[0], quantity)
+        return statistics.judge_peak(xs, curves, claim.peak, higher is not False)
+    values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
+    if isinstance(claim, PropertyClaim):
+        return statistics.judge_all_hold(values, claim.at_most)
+    if isinstance(claim, ThresholdClaim):
+        return statistics.judge_threshold(values, claim.bound, claim.direction)
+    if isinstance(claim, AuditClaim):
+        return _audit(values, claim)
+    published = statistics.Published(**claim.published.model_dump())
+    return statistics.judge_value(values, published, claim.margin.value, higher)
+
+
+def _audit(values: Sequence[float], claim: AuditClaim) -> Decision:
+    difference = values[0] - claim.published.value
+    # Half a unit of the last printed digit; the small term only absorbs binary fractions.
+    holds = abs(difference) <= claim.published.rounding + 1e-9 * max(1.0, abs(claim.published.value))
+    return Decision(
+        Outcome.reproduced if holds else Outcome.contradicted,
+        published=claim.published.value,
+        n=1,
+        reasons=(
+            f"printed {claim.published.value:g}, recomputed {values[0]:g}"
+            + ("" if holds else f", a difference of {difference:+g}"),
+        ),
+    )
+
+
+def _measured(claim: Claim, decision: Decision, evidence: Evidence, tier: Tier) -> dict[str, Any]:
+    """Put a decision's estimate on the scale of the measured quantity."""
+    if isinstance(claim, AuditClaim | PropertyClaim):
+        values = [
+            v
+            for arm in claim_arms(evidence.ledger, claim, tier)
+            for v in evidence.values(arm, claim.measure.quantity).values()
+        ]
+        return {"measured": max(values)}
+    estimate = decision.estimate
+    if estimate is None:
+        return {}
+    offset = {"value": decision.published or 0.0, "scaling": decision.published or 0.0}.get(claim.kind, 0.0)
+    return {
+        "measured": estimate.value + offset,
+        "interval": (estimate.low + offset, estimate.high + offset),
+    }
+
+
+def _published(claim: Claim) -> float | None:
+    if isinstance(claim, ValueClaim | AuditClaim):
+        return claim.published.value
+    if isinstance(claim, ThresholdClaim):
+        return claim.bound
+    if isinstance(claim, ScalingClaim):
+        return claim.slope
+    return claim.at_least if isinstance(claim, OrderingClaim) and claim.at_least else None
+
+
+def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | None]:
+    ledger = evidence.ledger
+    verdict = Verdict(claim.id, ledger.paper.id, claim.kind, Outcome.not_run, published=_published(claim))
+    if claim.blocked:
+        return replace(verdict, outcome=Outcome.blocked, reasons=[claim.blocked]), None
+    if claim.anchor.evidence == "recalled":
+        why = "the published number is recalled, not verified, and so enters no verdict"
+        return replace(verdict, reasons=[why]), None
+    tier = choose_tier(evidence, claim)
+    if tier is None:
+        for arm in claim_arms(ledger, claim, "quick" if _has(ledger, claim, "quick") else "full"):
+            if not evidence.of(arm):
+                outcome, why = evidence.why_missing(arm)
+                return replace(verdict, outcome=outcome, reasons=[why]), None
+        return replace(verdict, reasons=["some of the runs are missing"]), None
+    records = [r.id for arm in claim_arms(ledger, claim, tier) for r in evidence.of(arm)]
+    verdict = replace(verdict, tier=tier, records=list(dict.fromkeys(records)))
+    supports = ledger.experiments[claim.measure.experiment].tiers[tier].supports
+    if _reduced(ledger, claim, tier) and claim.kind not in supports:
+        why = f"the {tier} tier runs a reduced setting, which cannot support a {claim.kind} claim"
+        return replace(verdict, outcome=Outcome.inconclusive, reasons=[why]), None
+    try:
+        decision = _decide(evidence, claim, tier)
+        controls = {
+            c: _decide(evidence, claim, tier, c).outcome for c in _run_controls(evidence, claim, tier)
+        }
+    except ValueError as error:
+        return replace(verdict, outcome=Outcome.error, reasons=[str(error)]), None
+    return replace(verdict, controls={c: str(o) for c, o in controls.items()}), decision
+
+
+def _has(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
+    return tier in ledger.experiments[claim.measure.experiment].tiers
+
+
+def _run_controls(evidence: Evidence, claim: Claim, tier: Tier) -> list[str]:
+    """Return the claim's controls all of whose arms have runs."""
+    return [
+        control
+        for control in claim.controls
+        if all(evidence.of(arm) for arm in claim_arms(evidence.ledger, claim, tier, control))
+    ]
+
+
+def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision: Decision) -> Verdict:
+    assert verdict.tier is not None
+    tier: Tier = verdict.tier  # type: ignore[assignment]
+    outcome, reasons = decision.outcome, list(decision.reasons)
+    holds = (Outcome.reproduced, Outcome.better)
+    for control in claim.controls:
+        expected = evidence.ledger.controls[control].expect
+        if control not in verdict.controls:
+            reasons.append(f"the control `{control}` has not been run")
+        elif (verdict.controls[control] in holds) != (expected == "pass"):
+            did = "passes too" if expected == "fail" else "fails"
+            outcome = Outcome.error
+            reasons.insert(0, f"void: the control `{control}`, which must {expected}, {did}")
+    return replace(
+        verdict,
+        outcome=outcome,
+        reasons=reasons,
+        n=decision.n,
+        margin=decision.margin,
+        p_equivalence=decision.p_equivalence,
+        p_outside=decision.p_outside,
+        seeds_needed=decision.seeds_needed,
+        **_measured(claim, decision, evidence, tier),
+    )
+
+
+def judge(evidence: Evidence) -> list[Verdict]:
+    """Return a verdict for every claim of a paper, in the ledger's order.
+
+    Claims of one family are corrected together by Holm's method before anything is concluded.
+    """
+    claims = evidence.ledger.all_claims()
+    judged = [(claim, *_judge_one(evidence, claim)) for claim in claims]
+    families: dict[str, list[int]] = {}
+    for i, (claim, _, decision) in enumerate(judged):
+        if claim.family and decision is not None:
+            families.setdefault(claim.family, []).append(i)
+    decisions = [decision for _, _, decision in judged]
+    for members in families.values():
+        corrected = statistics.apply_family([decisions[i] for i in members])  # type: ignore[misc]
+        for i, decision in zip(members, corrected, strict=True):
+            decisions[i] = decision
+    return [
+        verdict if decision is None else _with_decision(evidence, claim, verdict, decision)
+        for (claim, verdict, _), decision in zip(judged, decisions, strict=True)
+    ]
+
+
+def effects(evidence: Evidence) -> list[Effect]:
+    """Return the measured effect of every deviation, wherever both arms have at least two common seeds."""
+    return [
+        effect
+        for name, deviation in evidence.ledger.deviations.items()
+        for effect in _effects_of(evidence, name, deviation)
+    ]
+
+
+def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable[Effect]:
+    quantity = deviation.measure.quantity
+    for (alternative, where), (changed, default) in deviation_arms(evidence.ledger, deviation).items():
+        a, b = evidence.values(changed, quantity), evidence.values(default, quantity)
+        seeds = sorted(set(a) & set(b))
+        estimate = (
+            statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds]) if len(seeds) > 1 else None
+        )
+        yield Effect(name, alternative, where, estimate, quantity)
+
+
+def known_exceptions(path: Path) -> Mapping[str, str]:
+    """Return claim id to reason from ``known_exceptions.yaml``; an exception without a reason is an error."""
+    import yaml
+
+    from repro.errors import LedgerError
+
+    if not path.is_file():
+        return {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(content, dict) or not all(isinstance(v, str) and v.strip() for v in content.values()):
+        raise LedgerError(f"{path}: must map claim ids to a reason each")
+    return content

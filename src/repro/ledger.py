@@ -1,0 +1,315 @@
+"""The ledger: what a paper claims, where it says so, and which runs test it.
+
+Each ``papers/<id>/paper.yaml`` is one :class:`Ledger`. Everything is checked on reading, and an error names the
+file, the line and the key. See ``docs/ledger.md`` for a guide.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Scalar = bool | int | float | str
+Setting = dict[str, Scalar]
+Tier = Literal["smoke", "quick", "full"]
+TIERS: tuple[Tier, ...] = ("smoke", "quick", "full")
+
+
+class Strict(BaseModel):
+    """Base of all ledger entries: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Publication(Strict):
+    """The paper itself."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    authors: list[str]
+    year: int
+    venue: str
+    arxiv: str | None = None
+    version: str | None = None
+    bibtex: str
+
+
+class Anchor(Strict):
+    """Where a claim is made, and who has read it there.
+
+    ``evidence`` is the tag of the source: ``paper`` (read in its own text), ``code`` (in the authors' code),
+    ``third`` (a third party's transcription), ``digitised`` (read off a figure), ``derived`` (computed from
+    printed numbers), ``recalled`` (unverified: never enters a verdict), ``ours`` (a check this project adds).
+    """
+
+    place: str
+    page: int | None = None
+    evidence: Literal["paper", "code", "third", "digitised", "derived", "recalled", "ours"]
+
+
+class PublishedNumber(Strict):
+    """A number as printed: what its ± means, how many runs it rests on, half a unit of its last digit."""
+
+    value: float
+    dispersion: float | None = None
+    dispersion_kind: Literal["sd", "se", "unstated"] | None = None
+    n: int | None = None
+    rounding: float = 0.0
+
+    @model_validator(mode="after")
+    def _dispersion_is_named(self) -> Self:
+        if (self.dispersion is None) != (self.dispersion_kind is None):
+            raise ValueError("`dispersion` and `dispersion_kind` (sd, se or unstated) go together")
+        return self
+
+
+class Margin(Strict):
+    """How far from the published value still counts as the same, declared with a reason before the run."""
+
+    value: float = Field(gt=0)
+    reason: str
+
+
+class Quantity(Strict):
+    """A named number that an experiment measures."""
+
+    meaning: str
+    unit: str
+    better: Literal["higher", "lower", "neither"] = "neither"
+
+
+class TierPlan(Strict):
+    """What an experiment gets at one tier.
+
+    Attributes:
+        seeds: how many seeds, numbered from 0.
+        set: settings that are reduced at this tier, for example fewer epochs.
+        supports: the kinds of claim that a reduced setting can still support. Where ``set`` is empty the
+            protocol is the paper's and every kind is supported, as far as the number of seeds goes.
+        skip: partial settings that this tier leaves out for lack of time.
+    """
+
+    seeds: int = Field(ge=1)
+    set: Setting = {}
+    supports: list[str] = []
+    skip: list[dict[str, Scalar | list[Scalar]]] = []
+
+
+class Experiment(Strict):
+    """A function of the paper's module and the protocol it runs by default.
+
+    Attributes:
+        function: ``module.function`` inside the paper's folder.
+        setting: every switch with its default, which is the paper's protocol.
+        choices: the valid values of a switch, where only some are.
+        index: the name of the row index (a size, a depth, a step), if a record has several rows.
+        data: names of data sets (``data/<name>.dvc``) without which it cannot run.
+    """
+
+    meaning: str
+    function: str = Field(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")
+    quantities: list[str] = Field(min_length=1)
+    setting: Setting = {}
+    choices: dict[str, list[Scalar]] = {}
+    index: str | None = None
+    data: list[str] = []
+    tiers: dict[Tier, TierPlan]
+
+
+class Measure(Strict):
+    """What is measured: a quantity of an experiment at a (partial) setting, at one value of its index."""
+
+    experiment: str
+    quantity: str
+    setting: Setting = {}
+
+
+class ClaimBase(Strict):
+    """What all claims have."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+    statement: str
+    anchor: Anchor
+    measure: Measure
+    controls: list[str] = []
+    family: str | None = None
+    tiers: list[Tier] = ["smoke", "quick", "full"]
+    trouble: str | None = None
+    blocked: str | None = None
+
+
+class ValueClaim(ClaimBase):
+    """Our mean equals the published one within a margin."""
+
+    kind: Literal["value"]
+    published: PublishedNumber
+    margin: Margin
+
+
+class OrderingClaim(ClaimBase):
+    """One arm's mean exceeds each other arm's, paired by seed; in every combination of ``across``.
+
+    An arm is a partial setting; the experiment's index may be one of its keys.
+    """
+
+    kind: Literal["ordering"]
+    greater: Setting
+    than: list[Setting] = Field(min_length=1)
+    across: dict[str, list[Scalar]] = {}
+    at_least: float = 0.0
+
+
+class ThresholdClaim(ClaimBase):
+    """Our mean lies above, or below, a bound."""
+
+    kind: Literal["threshold"]
+    bound: float
+    direction: Literal["above", "below"]
+
+
+class ScalingClaim(ClaimBase):
+    """A quantity grows as a power of the experiment's index (a system size): the log-log slope."""
+
+    kind: Literal["scaling"]
+    slope: float
+    margin: Margin
+    smallest: float | None = None
+
+
+class CurveClaim(ClaimBase):
+    """The best mean along the experiment's index is reached at one of ``peak``."""
+
+    kind: Literal["curve"]
+    peak: list[float] = Field(min_length=1)
+
+
+class PropertyClaim(ClaimBase):
+    """Something that holds exactly in every trial: the quantity never exceeds ``at_most``.
+
+    Trials are all rows of all seeds, in every combination of ``across``.
+    """
+
+    kind: Literal["property"]
+    at_most: float
+    across: dict[str, list[Scalar]] = {}
+
+
+class AuditClaim(ClaimBase):
+    """A printed number against one recomputed without training; equal within its rounding or not."""
+
+    kind: Literal["audit"]
+    published: PublishedNumber
+
+
+Claim = Annotated[
+    ValueClaim | OrderingClaim | ThresholdClaim | ScalingClaim | CurveClaim | PropertyClaim | AuditClaim,
+    Field(discriminator="kind"),
+]
+
+
+class Table(Strict):
+    """A printed table of values: one value claim per cell, named ``<table>-<row>-<column>``.
+
+    Attributes:
+        rows: partial setting of each row; ``columns``: of each column.
+        published: row, then column, to the printed number.
+        dispersion: likewise, where a ± is printed.
+        margins: the margin of each column.
+        controls: of each row.
+    """
+
+    id: str
+    statement: str
+    anchor: Anchor
+    measure: Measure
+    rows: dict[str, Setting]
+    columns: dict[str, Setting]
+    published: dict[str, dict[str, float]]
+    dispersion: dict[str, dict[str, float]] = {}
+    dispersion_kind: Literal["sd", "se", "unstated"] | None = None
+    n: int | None = None
+    rounding: float = 0.0
+    margins: dict[str, Margin]
+    controls: dict[str, list[str]] = {}
+
+    def claims(self) -> list[ValueClaim]:
+        """Return the cells as claims; the table is their family for the Holm correction."""
+        return [
+            ValueClaim(
+                kind="value",
+                id=f"{self.id}-{row}-{column}",
+                statement=self.statement.format(row=row, column=column, value=value),
+                anchor=self.anchor.model_copy(
+                    update={"place": f"{self.anchor.place}, row {row}, column {column}"}
+                ),
+                measure=self.measure.model_copy(
+                    update={"setting": {**self.measure.setting, **self.rows[row], **self.columns[column]}}
+                ),
+                published=PublishedNumber(
+                    value=value,
+                    dispersion=self.dispersion.get(row, {}).get(column),
+                    dispersion_kind=self.dispersion_kind if self.dispersion.get(row) else None,
+                    n=self.n,
+                    rounding=self.rounding,
+                ),
+                margin=self.margins[column],
+                controls=self.controls.get(row, []),
+                family=self.id,
+            )
+            for row, cells in self.published.items()
+            for column, value in cells.items()
+        ]
+
+
+class Control(Strict):
+    """A run that must fail, or must succeed: the claim's own arms with ``set`` changed.
+
+    A claim that its failing control passes as well is void.
+    """
+
+    meaning: str
+    set: Setting
+    expect: Literal["fail", "pass"] = "fail"
+
+
+class Deviation(Strict):
+    """One place where paper, authors' code and we differ, as a switch with its measured effect.
+
+    Attributes:
+        paper, code, ours: what each does.
+        switch: the setting key; ``alternatives``: the values compared with the default.
+        across: where the effect is measured.
+        moves: ids of claims, or of a table, that it could move.
+    """
+
+    paper: str
+    code: str
+    ours: str
+    anchor: Anchor
+    measure: Measure
+    switch: str
+    alternatives: list[Scalar] = Field(min_length=1)
+    across: dict[str, list[Scalar]] = {}
+    moves: list[str] = []
+    tiers: list[Tier] = ["full"]
+
+
+class Ledger(Strict):
+    """One ``paper.yaml``."""
+
+    paper: Publication
+    quantities: dict[str, Quantity]
+    experiments: dict[str, Experiment]
+    tables: list[Table] = []
+    claims: list[Claim] = []
+    controls: dict[str, Control] = {}
+    deviations: dict[str, Deviation] = {}
+
+    def all_claims(self) -> list[Claim]:
+        """Return the claims of the tables, then the others, in the order of the file."""
+        return [*(claim for table in self.tables for claim in table.claims()), *self.claims]
+
+    def claim(self, claim_id: str) -> Claim:
+        """Return one claim; KeyError if there is none of that id."""
+        return {claim.id: claim for claim in self.all_claims()}[claim_id]

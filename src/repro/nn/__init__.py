@@ -1,0 +1,1 @@
+"""Layers and products that several papers share."""

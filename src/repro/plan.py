@@ -1,0 +1,197 @@
+"""From the ledger to what has to be run: only what a claim, a control or a deviation needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from repro.ledger import (
+    Claim,
+    Deviation,
+    Experiment,
+    Ledger,
+    OrderingClaim,
+    PropertyClaim,
+    Scalar,
+    Setting,
+    Tier,
+    TierPlan,
+)
+
+
+def canonical(setting: Mapping[str, Any]) -> str:
+    """Return a setting as JSON that is equal for equal settings."""
+    return json.dumps(setting, sort_keys=True, separators=(",", ":"))
+
+
+def setting_hash(setting: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits that name a setting."""
+    return hashlib.sha256(canonical(setting).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One mean of a claim: an experiment at a full setting, and which rows of its records count.
+
+    ``at`` picks rows by the experiment's index; None means all rows.
+    """
+
+    experiment: str
+    setting: Setting
+    at: float | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.experiment, canonical(self.setting), self.at))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One experiment at one setting, for a number of seeds."""
+
+    paper: str
+    experiment: str
+    setting: Setting
+    seeds: tuple[int, ...]
+    tier: Tier
+    needed_by: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Short name for progress bars and errors."""
+        return f"{self.experiment}/{setting_hash(self.setting)}"
+
+
+def resolve(experiment: Experiment, *parts: Mapping[str, Scalar]) -> Setting:
+    """Return the experiment's default setting with ``parts`` laid over it, each typed like the default."""
+    setting = dict(experiment.setting)
+    for part in parts:
+        for key, value in part.items():
+            default = setting[key]
+            setting[key] = (
+                float(value) if isinstance(default, float) and not isinstance(value, bool) else value
+            )
+    return setting
+
+
+def combinations(across: Mapping[str, Iterable[Scalar]]) -> Iterator[Setting]:
+    """Return every combination of the values of ``across``; one empty setting if there is nothing."""
+    for values in product(*across.values()):
+        yield dict(zip(across, values, strict=True))
+
+
+def arm(
+    ledger: Ledger,
+    name: str,
+    *parts: Mapping[str, Scalar],
+    tier: Tier | None = None,
+    control: str | None = None,
+) -> Arm:
+    """Return an arm: later parts win, then the control's change, then what the tier reduces."""
+    experiment = ledger.experiments[name]
+    merged: Setting = {}
+    for part in parts:
+        merged.update(part)
+    at = merged.pop(experiment.index, None) if experiment.index else None
+    if control:
+        merged.update(ledger.controls[control].set)
+    if tier:
+        merged.update(experiment.tiers[tier].set)
+    return Arm(name, resolve(experiment, merged), None if at is None else float(at))
+
+
+def comparisons(
+    ledger: Ledger, claim: OrderingClaim, tier: Tier | None = None, control: str | None = None
+) -> dict[str, tuple[Arm, Arm]]:
+    """Return an ordering's pairs (greater, lesser), named by what differs."""
+    base, name = claim.measure.setting, claim.measure.experiment
+    pairs = {}
+    for here in combinations(claim.across):
+        for other in claim.than:
+            label = ", ".join(str(v) for v in [*other.values(), *here.values()])
+            pairs[label] = (
+                arm(ledger, name, base, here, claim.greater, tier=tier, control=control),
+                arm(ledger, name, base, here, other, tier=tier, control=control),
+            )
+    return pairs
+
+
+def claim_arms(
+    ledger: Ledger, claim: Claim, tier: Tier | None = None, control: str | None = None
+) -> list[Arm]:
+    """Return every arm that a claim needs."""
+    if isinstance(claim, OrderingClaim):
+        return [a for pair in comparisons(ledger, claim, tier, control).values() for a in pair]
+    across = claim.across if isinstance(claim, PropertyClaim) else {}
+    return [
+        arm(ledger, claim.measure.experiment, claim.measure.setting, here, tier=tier, control=control)
+        for here in combinations(across)
+    ]
+
+
+def deviation_arms(
+    ledger: Ledger, deviation: Deviation, tier: Tier | None = None
+) -> dict[tuple[str, str], tuple[Arm, Arm]]:
+    """Return (alternative, where) to the pair (alternative arm, default arm)."""
+    base, name = deviation.measure.setting, deviation.measure.experiment
+    return {
+        (str(alternative), ", ".join(str(v) for v in here.values())): (
+            arm(ledger, name, base, here, {deviation.switch: alternative}, tier=tier),
+            arm(ledger, name, base, here, tier=tier),
+        )
+        for here in combinations(deviation.across)
+        for alternative in deviation.alternatives
+    }
+
+
+def skipped(plan: TierPlan, setting: Setting) -> bool:
+    """Whether a tier leaves a setting out."""
+
+    def matches(rule: Mapping[str, Scalar | list[Scalar]]) -> bool:
+        return all(
+            setting.get(key) in value if isinstance(value, list) else setting.get(key) == value
+            for key, value in rule.items()
+        )
+
+    return any(matches(rule) for rule in plan.skip)
+
+
+def jobs(ledger: Ledger, tier: Tier, only: str | None = None) -> list[Job]:
+    """Return what a tier runs: each setting once, with the ids of what needs it.
+
+    Args:
+        ledger: of one paper.
+        tier: how much compute.
+        only: one experiment; None for all.
+    """
+    needed: dict[Arm, list[str]] = {}
+
+    def need(arms: Iterable[Arm], by: str) -> None:
+        for one in arms:
+            by_whom = needed.setdefault(Arm(one.experiment, one.setting), [])
+            if by not in by_whom:
+                by_whom.append(by)
+
+    def runs(name: str) -> bool:
+        return tier in ledger.experiments[name].tiers and only in (None, name)
+
+    for claim in ledger.all_claims():
+        if claim.blocked or tier not in claim.tiers or not runs(claim.measure.experiment):
+            continue
+        need(claim_arms(ledger, claim, tier), claim.id)
+        for control in claim.controls:
+            need(claim_arms(ledger, claim, tier, control), f"{claim.id} (control {control})")
+    for name, deviation in ledger.deviations.items():
+        if tier in deviation.tiers and runs(deviation.measure.experiment):
+            for pair in deviation_arms(ledger, deviation, tier).values():
+                need(pair, f"deviation {name}")
+    result = []
+    for one, by in needed.items():
+        plan = ledger.experiments[one.experiment].tiers[tier]
+        if not skipped(plan, one.setting):
+            seeds = tuple(range(plan.seeds))
+            result.append(Job(ledger.paper.id, one.experiment, one.setting, seeds, tier, tuple(by)))
+    return result

@@ -1,0 +1,70 @@
+"""Progress of a run on a terminal: what runs, how far it is, the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+from repro.plan import Job
+
+
+class Bar:
+    """A progress bar over all seeds of all jobs; where there is no terminal, a line now and then instead."""
+
+    def __init__(self, console: Console, label: str, every: float = 30.0) -> None:
+        self.console, self.label, self.every = console, label, every
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.total = self.before = self.now = 0.0
+        self.sizes: dict[str, int] = {}
+        self.began = self.spoke = time.monotonic()
+
+    def __enter__(self) -> Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def start(self, jobs: Sequence[tuple[Job, int]]) -> None:
+        """Take each job with the number of seeds it still lacks."""
+        self.sizes = {job.name: seeds for job, seeds in jobs}
+        self.total = sum(self.sizes.values())
+        self.task = self.bar.add_task(self.label, total=self.total)
+        if not self.total:
+            self.console.print(f"{self.label}: nothing is missing")
+
+    def job(self, job: Job) -> None:
+        """A job begins; the one before is over, whatever it did."""
+        self.before += self.now
+        self.now = 0.0
+        self.current = self.sizes[job.name]
+        where = " ".join(str(v) for k, v in job.setting.items() if k in ("dataset", "propagation", "split"))
+        self.bar.update(self.task, description=f"{self.label} {job.experiment} {where}")
+
+    def done(self, seeds: float) -> None:
+        """So many seeds of the current job are done, fractions included."""
+        self.now = min(seeds, self.current)
+        completed = self.before + self.now
+        self.bar.update(self.task, completed=round(completed, 2))
+        if not self.console.is_terminal and time.monotonic() - self.spoke > self.every:
+            self.spoke = time.monotonic()
+            left = (self.spoke - self.began) * (self.total - completed) / max(completed, 1e-9)
+            self.console.print(
+                f"{self.label}: {completed:.0f} of {self.total:.0f} seeds, about {left / 60:.0f} min left"
+            )
+
+    def say(self, message: str) -> None:
+        """Show a message above the bar."""
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)

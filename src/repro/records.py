@@ -1,0 +1,199 @@
+"""Records: the immutable result of one (experiment, setting, seed), with its provenance.
+
+A record is one JSON file, written to a temporary file in the same folder, flushed, synced and renamed, so that
+a reader sees a whole record or none. Many records are compacted into one Parquet file per paper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repro.errors import RecordDamaged
+from repro.ledger import Setting
+from repro.plan import canonical, setting_hash
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One result.
+
+    Attributes:
+        rows: one mapping per row: the index, if the experiment has one, and each quantity.
+        code: see :func:`repro.provenance.code_hash`.
+        data: md5 of each data set that was read.
+        seconds: wall time of this seed; of seeds trained together, an equal share.
+    """
+
+    paper: str
+    experiment: str
+    setting: Setting
+    seed: int
+    rows: list[Row]
+    code: str
+    data: dict[str, str]
+    environment: dict[str, Any]
+    seconds: float
+    created: str
+    checksum: str = field(default="", compare=False)
+
+    @property
+    def id(self) -> str:
+        """Name of the record: paper, experiment, setting and seed."""
+        return f"{self.paper}/{self.experiment}/{setting_hash(self.setting)}/{self.seed}"
+
+    def digest(self) -> str:
+        """Return the sha256 of everything but the checksum itself."""
+        content = asdict(self)
+        del content["checksum"]
+        return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def _from_mapping(content: dict[str, Any], where: str) -> Record:
+    try:
+        record = Record(**content)
+    except TypeError:
+        raise RecordDamaged(f"{where}: not a record (its keys are {', '.join(sorted(content))})") from None
+    if record.checksum != record.digest():
+        raise RecordDamaged(f"{where}: its content does not match its checksum")
+    return record
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Write one record below ``folder`` and return its file."""
+    content = asdict(record) | {"checksum": record.digest()}
+    path = folder / f"{record.id}.json"
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read one record file.
+
+    Raises:
+        RecordDamaged: if it is truncated, altered or no record.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordDamaged(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise RecordDamaged(f"{path}: not a record")
+    return _from_mapping(content, str(path))
+
+
+def _parquet_columns(records: Iterable[Record]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            "paper", "experiment", "setting", "seed", "code", "data", "environment", "seconds", "created",
+            "checksum", "row", "name", "value",
+        )
+    }  # fmt: skip
+    for record in records:
+        shared = (
+            record.paper, record.experiment, canonical(record.setting), record.seed, record.code,
+            canonical(record.data), canonical(record.environment), record.seconds, record.created,
+            record.digest(),
+        )  # fmt: skip
+        for number, row in enumerate(record.rows):
+            for name, value in row.items():
+                for column, entry in zip(columns.values(), (*shared, number, name, value), strict=True):
+                    column.append(entry)
+    return columns
+
+
+def write_parquet(path: Path, records: Iterable[Record]) -> None:
+    """Compact records into one file: one line per record, row and quantity."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = _parquet_columns(sorted(records, key=lambda r: (r.experiment, canonical(r.setting), r.seed)))
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink, compression="zstd", use_dictionary=True)
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def read_parquet(path: Path) -> Iterator[Record | RecordDamaged]:
+    """Yield the records of a compact file; in the place of a damaged one, the error that says so."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        lines = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        yield RecordDamaged(f"{path}: cannot be read as Parquet ({error})")
+        return
+    grouped: dict[tuple[Any, ...], list[Row]] = {}
+    keys = ("paper", "experiment", "setting", "seed", "code", "data", "environment", "seconds", "created",
+            "checksum")  # fmt: skip
+    for line in lines:
+        rows = grouped.setdefault(tuple(line[key] for key in keys), [])
+        while len(rows) <= line["row"]:
+            rows.append({})
+        rows[line["row"]][line["name"]] = line["value"]
+    for values, rows in grouped.items():
+        content: dict[str, Any] = dict(zip(keys, values, strict=True)) | {"rows": rows}
+        for key in ("setting", "data", "environment"):
+            content[key] = json.loads(content[key])
+        where = f"{path}: {content['experiment']}/{setting_hash(content['setting'])}/{content['seed']}"
+        try:
+            yield _from_mapping(content, where)
+        except RecordDamaged as damage:
+            yield damage
+
+
+def read_folder(folder: Path, paper: str) -> tuple[list[Record], list[RecordDamaged]]:
+    """Return one paper's records below a folder, JSON files and compact file alike, and what is damaged."""
+    records: list[Record] = []
+    damaged: list[RecordDamaged] = []
+    compact = folder / f"{paper}.parquet"
+    if compact.is_file():
+        for item in read_parquet(compact):
+            (damaged if isinstance(item, RecordDamaged) else records).append(item)  # type: ignore[arg-type]
+    for path in sorted((folder / paper).glob("*/*/*.json")):
+        try:
+            record = read_record(path)
+            if path != folder / f"{record.id}.json":
+                raise RecordDamaged(f"{path}: holds the record {record.id}, not the one its name says")
+            records.append(record)
+        except RecordDamaged as damage:
+            damaged.append(damage)
+    return records, damaged
+
+
+def problems_file(folder: Path, paper: str) -> Path:
+    """Return the file that notes which jobs could not run."""
+    return folder / paper / "problems.json"
+
+
+def read_problems(folder: Path, paper: str) -> dict[str, dict[str, str]]:
+    """Return what the last runs could not do: job name to its ``state`` (blocked, failed) and ``message``."""
+    try:
+        return json.loads(problems_file(folder, paper).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,206 @@
+"""Running what is missing: from a plan to records."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from repro.context import Context, available_memory
+from repro.errors import DataUnavailable, ReproError
+from repro.ledger import Ledger
+from repro.plan import Job, setting_hash
+from repro.project import Project
+from repro.freshness import identity, is_stale
+from repro.provenance import environment
+from repro.records import (
+    Record,
+    problems_file,
+    read_folder,
+    read_problems,
+    write_atomically,
+    write_record,
+)
+
+
+class Progress(Protocol):
+    """Shows how far a run is."""
+
+    def start(self, jobs: Sequence[tuple[Job, int]]) -> None:
+        """Take each job with the number of seeds it still lacks."""
+
+    def job(self, job: Job) -> None:
+        """A job begins."""
+
+    def done(self, seeds: float) -> None:
+        """So many seeds of the current job are done, fractions included."""
+
+    def say(self, message: str) -> None:
+        """Show a message."""
+
+
+@dataclass
+class Outcome:
+    """What a run did: ids of new records, jobs without data, jobs that failed, records found damaged."""
+
+    written: list[str] = field(default_factory=list)
+    present: int = 0
+    blocked: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+
+
+def missing_seeds(job: Job, fresh: Iterable[Record]) -> list[int]:
+    """Return the seeds of a job that no fresh record holds."""
+    have = {r.seed for r in fresh if r.experiment == job.experiment and r.setting == job.setting}
+    return [seed for seed in job.seeds if seed not in have]
+
+
+def _note_problems(folder: Path, paper: str, tried: Iterable[str], outcome: Outcome) -> None:
+    """Replace what is noted about the jobs just tried; of other jobs the notes stay."""
+    problems = {k: v for k, v in read_problems(folder, paper).items() if k not in set(tried)}
+    for state, found in (("blocked", outcome.blocked), ("failed", outcome.failed)):
+        problems.update({name: {"state": state, "message": message} for name, message in found.items()})
+    write_atomically(problems_file(folder, paper), json.dumps(problems, indent=1).encode())
+
+
+def run(
+    project: Project,
+    ledger: Ledger,
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress,
+) -> Outcome:
+    """Run what the records in ``folder`` lack, writing each record as soon as its seed is done.
+
+    A job whose data cannot be had is reported as blocked and the others go on; so it is with one that fails.
+
+    Args:
+        project: where the papers are.
+        ledger: of the paper.
+        jobs: from :func:`repro.plan.jobs`.
+        folder: of the records.
+        device: ``cpu`` or ``cuda``.
+        threads: of torch; None leaves its default.
+        progress: shows how far the run is.
+    """
+    paper = ledger.paper.id
+    records, damaged = read_folder(folder, paper)
+    outcome = Outcome(damaged=[str(d) for d in damaged])
+    for damage in damaged:
+        progress.say(f"damaged record, computed again: {damage}")
+    fresh: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if is_stale(record, project, ledger) is None:
+            fresh.setdefault((record.experiment, setting_hash(record.setting)), []).append(record)
+    todo = []
+    for job in jobs:
+        seeds = missing_seeds(job, fresh.get((job.experiment, setting_hash(job.setting)), []))
+        outcome.present += len(job.seeds) - len(seeds)
+        if seeds:
+            todo.append((job, seeds))
+    progress.start([(job, len(seeds)) for job, seeds in todo])
+    if not todo:
+        return outcome
+    machine = _prepare(project, device, threads)
+    for job, seeds in todo:
+        progress.job(job)
+        try:
+            _run_job(project, ledger, job, seeds, folder, machine, progress, outcome)
+        except DataUnavailable as missing:
+            outcome.blocked[job.name] = str(missing)
+            progress.say(f"blocked: {job.name}: {missing}")
+        except ReproError:
+            raise
+        except Exception as error:
+            # One broken experiment must not cost the others their results; it is reported and ends in `error`.
+            outcome.failed[job.name] = f"{type(error).__name__}: {error}"
+            progress.say(f"failed: {job.name}: {outcome.failed[job.name]}")
+    _note_problems(folder, paper, [job.name for job, _ in todo], outcome)
+    return outcome
+
+
+def _prepare(project: Project, device: str, threads: int | None) -> dict[str, Any]:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ReproError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    return environment(project.root, device, torch.get_num_threads())
+
+
+def _run_job(
+    project: Project,
+    ledger: Ledger,
+    job: Job,
+    seeds: list[int],
+    folder: Path,
+    machine: dict[str, Any],
+    progress: Progress,
+    outcome: Outcome,
+) -> None:
+    from repro.data.fetch import require
+
+    plan = ledger.experiments[job.experiment]
+    for name in plan.data:
+        require(name, project.root)
+    code, data = identity(project, ledger, job.experiment)
+    function = project.function(job.paper, plan.function)
+    context = Context(project.root, machine["device"], available_memory(), progress.done)
+    started, unfinished = time.perf_counter(), set(seeds)
+    pending: list[tuple[int, list[Mapping[str, float]]]] = []
+
+    def flush() -> None:
+        # Seeds trained together share the time since the last ones were finished.
+        nonlocal started
+        seconds = (time.perf_counter() - started) / max(len(pending), 1)
+        for seed, rows in pending:
+            record = Record(
+                paper=job.paper,
+                experiment=job.experiment,
+                setting=job.setting,
+                seed=seed,
+                rows=_checked(rows, ledger, job),
+                code=code,
+                data=data,
+                environment=machine,
+                seconds=seconds,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            write_record(folder, record)
+            outcome.written.append(record.id)
+            unfinished.discard(seed)
+        pending.clear()
+        started = time.perf_counter()
+
+    for seed, rows in function(job.setting, seeds, context):
+        pending.append((seed, rows if isinstance(rows, list) else [rows]))
+        if time.perf_counter() - started > 1:
+            flush()
+    flush()
+    progress.done(len(seeds))
+    if unfinished:
+        raise RuntimeError(f"the experiment returned nothing for the seeds {sorted(unfinished)}")
+
+
+def _checked(rows: list[Mapping[str, float]], ledger: Ledger, job: Job) -> list[dict[str, float]]:
+    """Refuse rows that do not hold exactly the quantities the ledger declares."""
+    plan = ledger.experiments[job.experiment]
+    expected = set(plan.quantities) | ({plan.index} if plan.index else set())
+    for row in rows:
+        if set(row) != expected:
+            raise RuntimeError(
+                f"{job.name}: a row has {', '.join(sorted(row))} where the ledger declares "
+                f"{', '.join(sorted(expected))}"
+            )
+    return [{name: float(value) for name, value in row.items()} for row in rows]

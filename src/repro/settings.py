@@ -1,0 +1,82 @@
+"""Settings typed by a user: parsed after the type of their default, refused with a list of what is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from repro.errors import SettingError
+from repro.ledger import Experiment, Ledger, Scalar, Setting
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = get_close_matches(word, known, n=1)
+    return f"; valid are {', '.join(sorted(known))}" + (f"; did you mean `{close[0]}`?" if close else "")
+
+
+def check_experiment(ledger: Ledger, name: str | None) -> None:
+    """Refuse an experiment that the ledger does not have.
+
+    Raises:
+        SettingError: listing those it has.
+    """
+    if name is not None and name not in ledger.experiments:
+        raise SettingError(f"no experiment `{name}` in {ledger.paper.id}" + _hint(name, list(ledger.experiments)))
+
+
+def _parse(text: str, default: Scalar) -> Scalar:
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError("give true or false")
+        return text.lower() == "true"
+    if isinstance(default, int):
+        return int(text)
+    return float(text) if isinstance(default, float) else text
+
+
+def _split(pair: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
+    if not equals or not key:
+        raise SettingError(f"--set {pair}: give key=value")
+    return key.strip(), value.strip()
+
+
+def _override(name: str, experiment: Experiment, key: str, text: str) -> Scalar:
+    try:
+        value = _parse(text, experiment.setting[key])
+    except ValueError as error:
+        default = experiment.setting[key]
+        raise SettingError(
+            f"--set {key}={text}: not a value like its default {default!r} in `{name}` ({error})"
+        ) from None
+    if key in experiment.choices and value not in experiment.choices[key]:
+        known = [str(choice) for choice in experiment.choices[key]]
+        raise SettingError(f"--set {key}={text}: not valid in `{name}`" + _hint(text, known))
+    return value
+
+
+def check_overrides(ledger: Ledger, experiments: Sequence[str], pairs: Sequence[str]) -> None:
+    """Refuse a key that none of the experiments has.
+
+    Raises:
+        SettingError: listing the keys there are.
+    """
+    known = {key for name in experiments for key in ledger.experiments[name].setting}
+    for pair in pairs:
+        key, _ = _split(pair)
+        if key not in known:
+            raise SettingError(f"--set {pair}: no setting `{key}`" + _hint(key, sorted(known)))
+
+
+def parse_overrides(ledger: Ledger, experiments: Sequence[str], pairs: Sequence[str]) -> Setting:
+    """Return the settings that ``key=value`` pairs stand for, of the keys that the experiments have.
+
+    Raises:
+        SettingError: for a value of the wrong type or not among the choices.
+    """
+    overrides: Setting = {}
+    for key, text in map(_split, pairs):
+        for name in experiments:
+            if key in ledger.experiments[name].setting:
+                overrides[key] = _override(name, ledger.experiments[name], key, text)
+    return overrides

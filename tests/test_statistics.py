@@ -331,6 +331,11 @@ def test_rounding_must_hold_at_both_ends(value: float) -> None:
     assert d.estimate.high == pytest.approx(max(e.estimate.high for e in ends))
 
 
+def test_a_rounded_spread_is_read_at_its_upper_end() -> None:
+    d = s.judge_value(X, Published(3.5, 0.3, "se", 10, 0.05), 2.0, None)
+    assert d.p_equivalence == pytest.approx(stats.t.sf(1.45 / np.sqrt(0.5 + 0.35**2), 4))
+
+
 def test_a_number_printed_too_coarsely_is_never_reproduced() -> None:
     d = s.judge_value(80 + 1e-3 * X, Published(80.0, rounding=0.5), 0.5, True)
     assert d.outcome is Outcome.inconclusive
@@ -426,6 +431,8 @@ def test_seeds_needed_is_about_right() -> None:
         more = np.random.default_rng(2).normal(offset, 1, size=(400, d.seeds_needed))
         power = rates([s.judge_value(x, Published(0.0), 0.5, None) for x in more])[kind]
         assert 0.72 < power < 0.9
+    few, many = (s.judge_value(z, Published(0.0, 0.1, "se", m), 0.5, None).seeds_needed for m in (3, 100))
+    assert few > many  # three published runs leave their own uncertainty in doubt
     edge = s.judge_value(z + 0.4999, Published(0.0), 0.5, None)
     assert edge.seeds_needed is None
     assert any("sits on the edge" in reason for reason in edge.reasons)
@@ -481,7 +488,7 @@ def test_difference_and_threshold_as_scipy() -> None:
 
 @pytest.mark.parametrize("n", [2, 5, 100])
 def test_equal_differences_are_no_evidence_even_where_a_sign_test_would_accept(n: int) -> None:
-    a = np.random.default_rng(n).normal(80, 1, n)
+    a = np.random.default_rng(n).normal(8e5, 1, n)  # the differences carry dust of 1e-10
     assert s.judge_difference(a, a - 0.1).outcome is Outcome.inconclusive
 
 
@@ -501,6 +508,10 @@ def test_ordering_needs_all_and_names_the_others() -> None:
     )
     assert wrong.outcome is Outcome.contradicted
     assert wrong.reasons[0].startswith("Contradicted: low > top.")
+    worse = s.judge_difference(X - 4.9, 0 * X)
+    assert worse.outcome is Outcome.contradicted
+    two = s.judge_ordering({"p 0.03": (X - 4.9, 0 * X, 0.0), "top > low": (top, low, 0.0)})
+    assert (two.outcome, two.p_outside) == (Outcome.inconclusive, 2 * worse.p_outside)  # Holm
     once = s.judge_ordering({"top > low": (top, low, 0.0), "once": ([2.0], [1.0], 0.0)})
     assert (once.outcome, once.p_equivalence, once.n) == (Outcome.inconclusive, None, 1)
 
@@ -514,6 +525,8 @@ def test_slope_as_polyfit() -> None:
     assert d.estimate is not None
     assert (d.estimate.value, d.estimate.low) == pytest.approx((expected.value, expected.low))
     assert s.judge_slope(sizes, values, 2.0, 0.1).outcome is Outcome.contradicted
+    flat = np.repeat(rng.uniform(1, 9, (12, 1)), 4, axis=1)
+    assert s.judge_slope(sizes, flat, 0.0, 0.1).outcome is Outcome.inconclusive  # no seed changes the slope
 
 
 def test_peak() -> None:
@@ -524,6 +537,18 @@ def test_peak() -> None:
     assert s.judge_peak(x, v, at=[1, 8]).outcome is Outcome.contradicted
     assert s.judge_peak(x, -v, at=[2, 4], higher_is_better=False).outcome is Outcome.reproduced
     assert s.judge_peak(x, v, at=[1], higher_is_better=False).outcome is Outcome.reproduced
+
+
+def test_peak_by_hand() -> None:
+    v = np.random.default_rng(11).normal(size=(9, 4)) + np.array([1.5, 0.0, 0.0, 0.4])
+
+    def p(i: int, j: int) -> float:
+        return float(stats.ttest_rel(v[:, i], v[:, j], alternative="greater").pvalue)
+
+    d = s.judge_peak([1, 2, 3, 4], v, at=[1, 4])
+    assert d.p_equivalence == pytest.approx(2 * min(max(p(0, 1), p(0, 2)), max(p(3, 1), p(3, 2))))
+    d = s.judge_peak([1, 2, 3, 4], v, at=[2, 3])
+    assert d.p_outside == pytest.approx(2 * min(max(p(0, 1), p(0, 2)), max(p(3, 1), p(3, 2))))
 
 
 def test_peak_is_calibrated_on_a_flat_curve() -> None:

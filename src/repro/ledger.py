@@ -105,6 +105,7 @@ class Experiment(Strict):
         choices: the valid values of a switch, where only some are.
         index: the name of the row index (a size, a depth, a step), if a record has several rows.
         data: names of data sets (``data/<name>.dvc``) without which it cannot run.
+        alone: it measures time, so that nothing else may run beside it.
     """
 
     meaning: str
@@ -114,6 +115,7 @@ class Experiment(Strict):
     choices: dict[str, list[Scalar]] = {}
     index: str | None = None
     data: list[str] = []
+    alone: bool = False
     tiers: dict[Tier, TierPlan]
 
 

@@ -239,9 +239,8 @@ def judge_value(ours: Values, published: Published, margin: float, higher_is_bet
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm-adjusted p-values, same order: max over j ≤ i of min(1, (k − j + 1) · p_(j)) (Holm 1979)."""
-    p = np.asarray(
-        p_values, dtype=np.float64
-    )  # as statsmodels' multipletests, which collects garbage each time
+    # The same numbers as statsmodels' multipletests, which takes 2 s to import and 0.1 s a call.
+    p = np.asarray(p_values, dtype=np.float64)
     if not np.all((p >= 0) & (p <= 1)):
         raise ValueError(f"These p-values are not all between 0 and 1: {list(p_values)}.")
     order, adjusted = np.argsort(p), np.empty_like(p)
@@ -297,7 +296,7 @@ def judge_difference(a: Values, b: Values, at_least: float = 0.0) -> Decision:
     but only for independent seeds, and equal differences are what dependent seeds look like.
     """
     d = judge_threshold(_pairs(a, b), at_least, "above")
-    return replace(d, published=None, reasons=("The differences are paired by seed.", *d.reasons))
+    return replace(d, published=None, reasons=(*d.reasons, "The differences are paired by seed."))
 
 
 def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]]) -> Decision:

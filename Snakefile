@@ -1,0 +1,103 @@
+# The science: data -> run -> judge -> report, for every folder of papers/. Rules only; the work is in `repro`.
+#
+#   snakemake --cores all                      the quick tier of every paper
+#   snakemake --cores all --config tier=full   the papers' own protocols
+from repro.project import find_project
+from repro.provenance import code_hash
+
+PROJECT = find_project()
+TIER = config.get("tier", "quick")
+PAPERS = PROJECT.paper_ids()
+EXPERIMENTS = {
+    (paper, name): experiment
+    for paper in PAPERS
+    for name, experiment in PROJECT.ledger(paper).experiments.items()
+    if TIER in experiment.tiers
+}
+
+
+wildcard_constraints:
+    paper="|".join(PAPERS),
+    experiment="|".join(name for _, name in EXPERIMENTS),
+    tier="smoke|quick|full",
+
+
+localrules:
+    all,
+    judge,
+
+
+rule all:
+    input:
+        expand("results/local/{paper}/verdicts.json", paper=PAPERS),
+        "reports/site/index.html",
+
+
+# What cannot be had is said in the output and blocks only the claims that need it.
+rule data:
+    conda:
+        "environment.yaml"
+    input:
+        expand("data/{name}.dvc", name={name for e in EXPERIMENTS.values() for name in e.data}),
+    output:
+        "results/local/data.txt",
+    log:
+        "results/local/log/data.log",
+    shell:
+        "repro data fetch --needed --allow-missing > {output} 2> {log}"
+
+
+rule run:
+    conda:
+        "environment.yaml"
+    input:
+        "results/local/data.txt",
+        "papers/{paper}/paper.yaml",
+    output:
+        "results/local/{paper}/done/{experiment}-{tier}.txt",
+    log:
+        "results/local/log/{paper}-{experiment}-{tier}.log",
+    params:
+        device=config.get("device", "auto"),
+        # Other code behind an experiment makes its records stale, and so the rule run again.
+        code=lambda w: code_hash(w.paper, EXPERIMENTS[w.paper, w.experiment].function, PROJECT.root),
+    # An experiment that measures time gets the whole machine.
+    threads: lambda w: workflow.cores if EXPERIMENTS[w.paper, w.experiment].alone else 1
+    shell:
+        "repro run {wildcards.paper} --experiment {wildcards.experiment} --tier {wildcards.tier}"
+        " --device {params.device} --threads {threads} > {output} 2> {log}"
+
+
+rule judge:
+    conda:
+        "environment.yaml"
+    input:
+        lambda w: expand(
+            "results/local/{paper}/done/{experiment}-{tier}.txt",
+            paper=w.paper,
+            experiment=[name for paper, name in EXPERIMENTS if paper == w.paper],
+            tier=TIER,
+        ),
+    output:
+        "results/local/{paper}/verdicts.json",
+    log:
+        "results/local/log/{paper}-judge.log",
+    # Exit code 1 says that a claim is contradicted: a finding, not a failure of the workflow.
+    shell:
+        "repro judge {wildcards.paper} --records local --json > {output} 2> {log} || test $? -eq 1"
+
+
+rule report:
+    conda:
+        "environment.yaml"
+    input:
+        expand("results/local/{paper}/verdicts.json", paper=PAPERS),
+        expand("papers/{paper}/report.py", paper=PAPERS),
+        sorted(PROJECT.reference.glob("*.parquet")),
+    output:
+        "reports/site/index.html",
+        expand("reports/site/{paper}.html", paper=PAPERS),
+    log:
+        "results/local/log/report.log",
+    shell:
+        "repro report > {log} 2>&1"

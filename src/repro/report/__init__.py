@@ -1,0 +1,1 @@
+"""Pages for people: tables, figures and words, all generated from ledger, records and verdicts."""

@@ -1,0 +1,113 @@
+"""Figures that any paper can use: a table as a dot plot, deviations, curves along an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from repro.judge import Evidence, Verdict, effects
+from repro.ledger import Ledger
+from repro.plan import Arm
+from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
+from repro.statistics import mean_interval
+
+Sources = Mapping[str, Evidence]
+Verdicts = Mapping[str, Mapping[str, Verdict]]
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, caption: str) -> Drawn:
+    """Draw a table of value claims: one panel per column, one line per row of the table.
+
+    Args:
+        ledger: of the paper.
+        verdicts: source (``reference``, ``yours``) to claim id to verdict.
+        table_id: a table of the ledger.
+        title, caption: of the figure.
+    """
+    table = next(t for t in ledger.tables if t.id == table_id)
+    columns = list(table.columns)
+    rows = list(table.published)
+    unit = ledger.quantities[table.measure.quantity].unit
+    fig = new_figure(3.3 * len(columns) + 1.2, 0.42 * len(rows) + 1.4)
+    axes = fig.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for axis, column in zip(axes, columns, strict=True):
+        for y, row in enumerate(rows):
+            if column not in table.published[row]:
+                continue
+            published, margin = table.published[row][column], table.margins[column].value
+            axis.barh(y, 2 * margin, left=published - margin, height=0.55, color="#e3e3e3", zorder=1)
+            axis.plot(published, y, "D", color=PAPER, markersize=5, markerfacecolor="none", zorder=3)
+            for k, (source, found) in enumerate(verdicts.items()):
+                verdict = found.get(f"{table_id}-{row}-{column}")
+                if verdict is None or verdict.measured is None or verdict.interval is None:
+                    continue
+                colour, marker = SOURCES[source]
+                at = y + (k - (len(verdicts) - 1) / 2) * 0.28
+                axis.plot(verdict.interval, [at, at], color=colour, linewidth=2, zorder=4)
+                axis.plot(verdict.measured, at, marker, color=colour, markersize=5, zorder=5)
+        axis.set_title(_label(column), fontsize=10)
+        axis.set_xlabel(f"{_label(table.measure.quantity)} [{unit}]")
+        axis.set_yticks(range(len(rows)), [_label(row) for row in rows])
+        axis.grid(axis="y", visible=False)
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    handles = [
+        axes[0].plot([], [], "D", color=PAPER, markerfacecolor="none", label="published")[0],
+        axes[0].barh([np.nan], [0], color="#e3e3e3", label="margin"),
+        *(
+            axes[0].plot([], [], marker + "-", color=colour, label=f"{source}, 90 % interval")[0]
+            for source, (colour, marker) in SOURCES.items()
+            if source in verdicts
+        ),
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    alt = f"{title}: for each of {', '.join(columns)}, published and measured {table.measure.quantity} by row"
+    return Drawn(fig, title, alt, caption)
+
+
+def deviation_effects(evidence: Evidence, caption: str) -> Drawn | None:
+    """Draw every deviation's measured effect with its 95 % interval; None where nothing was measured."""
+    found = [e for e in effects(evidence) if e.estimate is not None]
+    if not found:
+        return None
+    unit = evidence.ledger.quantities[found[0].quantity].unit
+    places = list(dict.fromkeys(e.where for e in found))
+    names = list(dict.fromkeys((e.deviation, e.alternative) for e in found))
+    fig = new_figure(7.5, 0.42 * len(names) + 1.5)
+    axis = fig.subplots()
+    axis.axvline(0, color=GREY, linewidth=1)
+    for k, place in enumerate(places):
+        colour, marker = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))[k % 3]
+        for e in found:
+            if e.where == place and e.estimate:
+                y = names.index((e.deviation, e.alternative)) + (k - (len(places) - 1) / 2) * 0.26
+                axis.plot([e.estimate.low, e.estimate.high], [y, y], color=colour, linewidth=2)
+                axis.plot(e.estimate.value, y, marker, color=colour, markersize=5)
+        axis.plot([], [], marker + "-", color=colour, label=_label(place))
+    axis.set_yticks(range(len(names)), [f"{_label(a)}: {_label(b)}" for a, b in names])
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel(f"change of mean {_label(found[0].quantity)} [{unit}], 95 % interval")
+    fig.legend(loc="outside lower center", ncols=len(places))
+    alt = "Effect of each deviation from the protocol on " + ", ".join(places)
+    return Drawn(fig, "What each deviation changes", alt, caption)
+
+
+def mean_curve(
+    evidence: Evidence, arm: Arm, quantity: str
+) -> tuple[list[float], list[float], list[tuple[float, float]]]:
+    """Return index values, means over seeds and 90 % intervals of an arm's curve; empty without records."""
+    if not evidence.of(arm):
+        return [], [], []
+    xs, curves = evidence.curve(arm, quantity)
+    estimates = [mean_interval([c[i] for c in curves]) for i in range(len(xs))]
+    return xs, [e.value for e in estimates], [(e.low, e.high) for e in estimates]
+
+
+def available(arms: Sequence[Arm], sources: Sources) -> bool:
+    """Whether any source has records of any of the arms."""
+    return any(evidence.of(arm) for evidence in sources.values() for arm in arms)

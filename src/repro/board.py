@@ -31,29 +31,33 @@ def _outcome(outcome: str) -> str:
     return f"[{COLOURS[outcome]}]{MARKS[outcome]} {outcome}[/]"
 
 
-def print_board(project: Project, verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> None:
-    """Print one line per claim, then a count; contradicted claims first."""
+def print_board(verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> None:
+    """Print one line per claim, what needs attention first; then why, and a count."""
     console = Console()
-    table = Table(box=None, header_style="bold")
-    for column in ("claim", "verdict", "published", "ours", "90 % interval", "n", "tier", "why"):
-        table.add_column(column, overflow="fold", no_wrap=column == "verdict")
-    for verdict in sorted(verdicts, key=lambda v: (v.paper, OUTCOMES.index(v.outcome))):
-        why = verdict.reasons[0] if verdict.reasons else ""
-        if verdict.claim in exceptions:
-            why = f"known: {exceptions[verdict.claim]}"
+    if not console.is_terminal:  # a log has no width of its own; do not fold the ids
+        console.width = 110
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("claim", "verdict", "published", "ours", "90 % interval", "n"):
+        table.add_column(column, no_wrap=column in ("verdict", "90 % interval"), overflow="fold")
+    ordered = sorted(verdicts, key=lambda v: (v.paper, OUTCOMES.index(v.outcome)))
+    for verdict in ordered:
         table.add_row(
             escape(verdict.claim),
             _outcome(verdict.outcome),
             number(verdict.published),
             number(verdict.measured),
-            interval(verdict.interval),
+            escape(interval(verdict.interval)),
             str(verdict.n or ""),
-            verdict.tier or "",
-            escape(why),
         )
     console.print(table)
+    for verdict in ordered:
+        if verdict.outcome in ("contradicted", "error", "inconclusive", "blocked"):
+            why = " ".join(verdict.reasons[:2])
+            if verdict.claim in exceptions:
+                why = f"known exception: {exceptions[verdict.claim]}"
+            console.print(f"[bold]{escape(verdict.claim)}[/]: {escape(why)}", highlight=False)
     for paper in dict.fromkeys(v.paper for v in verdicts):
-        console.print(f"{paper}: {tally(v for v in verdicts if v.paper == paper)}")
+        console.print(f"[bold]{escape(paper)}[/]: {tally(v for v in verdicts if v.paper == paper)}")
 
 
 def print_explanation(project: Project, evidence: Evidence, claim_id: str, where: str) -> None:

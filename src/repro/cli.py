@@ -216,7 +216,7 @@ def judge(
     if json_:
         typer.echo(json.dumps({"verdicts": [verdict.as_json() for verdict in verdicts]}, indent=1))
     else:
-        print_board(project, verdicts, exceptions)
+        print_board(verdicts, exceptions)
     if any(v.outcome in ("contradicted", "error") and v.claim not in exceptions for v in verdicts):
         raise typer.Exit(1)
 
@@ -260,10 +260,13 @@ def keep(
 ) -> None:
     """Compact fresh records into results/reference, to be committed; those there that still count stay.
 
+    The generated part of the paper's README.md is written anew from them.
+
     Example: repro keep gcn
     """
     from repro.judge import gather
     from repro.records import write_parquet
+    from repro.report.readme import refresh
 
     project = _project()
     ledger = project.ledger(paper)
@@ -274,6 +277,7 @@ def keep(
     merged.update((record.id, record) for record in new.records)
     write_parquet(project.reference / f"{paper}.parquet", merged.values())
     typer.echo(f"{paper}: {len(merged)} records in results/reference, {len(new.stale)} stale ones left out")
+    refresh(project, paper)
 
 
 @app.command()

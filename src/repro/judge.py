@@ -244,7 +244,7 @@ def _measured(claim: Claim, decision: Decision, evidence: Evidence, tier: Tier) 
     estimate = decision.estimate
     if estimate is None:
         return {}
-    offset = {"value": decision.published or 0.0, "scaling": decision.published or 0.0}.get(claim.kind, 0.0)
+    offset = decision.published or 0.0 if claim.kind == "value" else 0.0
     return {
         "measured": estimate.value + offset,
         "interval": (estimate.low + offset, estimate.high + offset),

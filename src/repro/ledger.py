@@ -14,6 +14,7 @@ Scalar = bool | int | float | str
 Setting = dict[str, Scalar]
 Tier = Literal["smoke", "quick", "full"]
 TIERS: tuple[Tier, ...] = ("smoke", "quick", "full")
+Kind = Literal["value", "ordering", "threshold", "scaling", "curve", "property", "audit"]
 
 
 class Strict(BaseModel):
@@ -92,7 +93,7 @@ class TierPlan(Strict):
 
     seeds: int = Field(ge=1)
     set: Setting = {}
-    supports: list[str] = []
+    supports: list[Kind] = []
     skip: list[dict[str, Scalar | list[Scalar]]] = []
 
 
@@ -235,6 +236,12 @@ class Table(Strict):
     margins: dict[str, Margin]
     controls: dict[str, list[str]] = {}
 
+    @model_validator(mode="after")
+    def _dispersion_is_named(self) -> Self:
+        if self.dispersion and self.dispersion_kind is None:
+            raise ValueError("`dispersion` needs `dispersion_kind`: sd, se or unstated")
+        return self
+
     def claims(self) -> list[ValueClaim]:
         """Return the cells as claims; the table is their family for the Holm correction."""
         return [
@@ -251,7 +258,7 @@ class Table(Strict):
                 published=PublishedNumber(
                     value=value,
                     dispersion=self.dispersion.get(row, {}).get(column),
-                    dispersion_kind=self.dispersion_kind if self.dispersion.get(row) else None,
+                    dispersion_kind=self.dispersion_kind if column in self.dispersion.get(row, {}) else None,
                     n=self.n,
                     rounding=self.rounding,
                 ),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
 
 from repro.errors import LedgerError
-from repro.ledger import CurveClaim, Ledger, OrderingClaim, ScalingClaim, Setting
+from repro.ledger import CurveClaim, Deviation, Ledger, OrderingClaim, ScalingClaim, Setting, Table
 
 Location = tuple[str | int, ...]
+
+
+class _Loader(yaml.CSafeLoader):
+    """Reads no dates: what looks like one is text, which the models then accept or refuse with its line."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.CSafeLoader.construct_yaml_str)
 
 
 class _Document:
@@ -26,19 +32,24 @@ class _Document:
         self.lines: dict[Location, int] = {}
         try:
             text = path.read_text(encoding="utf-8")
-            node = yaml.compose(text, Loader=yaml.CSafeLoader)
+            self._walk(yaml.compose(text, Loader=_Loader), ())
+            self.value = yaml.load(text, Loader=_Loader)
         except OSError as error:
             raise LedgerError(f"{path}: cannot be read ({error.strerror})") from None
-        except yaml.YAMLError as error:
-            raise LedgerError(f"{path}: not valid YAML: {error}") from None
-        self._walk(node, ())
-        self.value = yaml.load(text, Loader=yaml.CSafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise LedgerError(f"{path}{line}: not valid YAML: {error.problem}") from None
+        except (yaml.YAMLError, ValueError) as error:
+            why = " ".join(str(error).split())
+            raise LedgerError(f"{path}: not valid YAML: {why}") from None
 
     def _walk(self, node: yaml.Node | None, at: Location) -> None:
         if isinstance(node, yaml.MappingNode):
             seen: dict[str, int] = {}
             for key, value in node.value:
                 name, line = key.value, key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode):
+                    self.fail("a key must be a single word", at, line)
                 here = (*at, name)
                 if name in seen:
                     self.fail(f"the key stands twice, first on line {seen[name]}", here, line)
@@ -49,7 +60,7 @@ class _Document:
                 self.lines[(*at, i)] = value.start_mark.line + 1
                 self._walk(value, (*at, i))
 
-    def fail(self, what: str, at: Location, line: int | None = None) -> None:
+    def fail(self, what: str, at: Location, line: int | None = None) -> NoReturn:
         """Raise a LedgerError that names file, line and key."""
         shown = tuple(at)
         while line is None and shown:
@@ -62,18 +73,24 @@ class _Document:
 def _without_tags(location: Location, document: _Document) -> Location:
     """Drop the union tags that pydantic puts into a location, such as ``('claims', 3, 'value', 'margin')``."""
     kept: Location = ()
-    for part in location:
-        if (*kept, part) in document.lines or part == location[-1]:
+    for i, part in enumerate(location):
+        if (*kept, part) in document.lines or i == len(location) - 1:
             kept = (*kept, part)
     return kept
 
 
-def _explain(error: Any, document: _Document) -> str:
+def _explain(error: Any, document: _Document) -> tuple[str, Location]:
+    """Return what is wrong, in our words, and where."""
+    at = _without_tags(error["loc"], document)
     if error["type"] == "extra_forbidden":
-        return "unknown key"
+        return "unknown key", at
     if error["type"] == "missing":
-        return "missing" + (" (every number needs its anchor)" if error["loc"][-1] == "anchor" else "")
-    return error["msg"].removeprefix("Value error, ")
+        return "missing" + (" (every number needs its anchor)" if at[-1] == "anchor" else ""), at
+    if error["type"].startswith("union_tag"):
+        return error["msg"], (*at, "kind")
+    if at and at[-1] in ("bool", "int", "float", "str") and at not in document.lines:
+        return "needs one number, text, true or false", at[:-1]
+    return error["msg"].removeprefix("Value error, "), at
 
 
 @lru_cache(maxsize=64)
@@ -82,9 +99,7 @@ def _load(path: Path, stamp: tuple[int, int]) -> Ledger:
     try:
         ledger = Ledger.model_validate(document.value)
     except ValidationError as failure:
-        first = failure.errors()[0]
-        document.fail(_explain(first, document), _without_tags(first["loc"], document))
-        raise  # not reached
+        document.fail(*_explain(failure.errors()[0], document))
     _check(ledger, document)
     return ledger
 
@@ -121,20 +136,9 @@ def _places(ledger: Ledger) -> Iterator[tuple[Any, Location]]:
 
 def _check(ledger: Ledger, document: _Document) -> None:
     """Check what holds between the parts."""
-    ids = Counter(claim.id for claim in ledger.all_claims())
-    for i, claim in enumerate(ledger.claims):
-        if ids[claim.id] > 1:
-            document.fail(f"the id `{claim.id}` is used {ids[claim.id]} times", ("claims", i, "id"))
     for i, table in enumerate(ledger.tables):
-        for row, cells in table.published.items():
-            if row not in table.rows:
-                document.fail(_suggest(row, list(table.rows)), ("tables", i, "published", row))
-            for column in cells:
-                for what, known in (("columns", table.columns), ("margins", table.margins)):
-                    if column not in known:
-                        document.fail(
-                            f"column `{column}` is not in `{what}`", ("tables", i, "published", row, column)
-                        )
+        _check_table(table, document, ("tables", i))
+    _check_ids(ledger, document)
     for name, experiment in ledger.experiments.items():
         at: Location = ("experiments", name)
         for j, quantity in enumerate(experiment.quantities):
@@ -143,8 +147,14 @@ def _check(ledger: Ledger, document: _Document) -> None:
         for key in experiment.choices:
             if key not in experiment.setting:
                 document.fail(_suggest(key, list(experiment.setting)), (*at, "choices", key))
+        _check_setting(ledger, name, experiment.setting, document, (*at, "setting"))
         for tier, plan in experiment.tiers.items():
             _check_setting(ledger, name, plan.set, document, (*at, "tiers", tier, "set"))
+            for j, rule in enumerate(plan.skip):
+                for key, values in rule.items():
+                    for value in values if isinstance(values, list) else [values]:
+                        here = (*at, "tiers", tier, "skip", j)
+                        _check_setting(ledger, name, {key: value}, document, here)
     used: set[str] = set()
     for item, at in _places(ledger):
         _check_measure(ledger, item, document, at)
@@ -158,6 +168,52 @@ def _check(ledger: Ledger, document: _Document) -> None:
             document.fail("no claim uses this control", ("controls", name))
         for experiment_name in experiments:
             _check_setting(ledger, experiment_name, control.set, document, ("controls", name, "set"))
+    movable = [*(claim.id for claim in ledger.all_claims()), *(table.id for table in ledger.tables)]
+    for name, deviation in ledger.deviations.items():
+        for j, moved in enumerate(deviation.moves):
+            if moved not in movable:
+                document.fail(f"`{moved}` is neither a claim nor a table", ("deviations", name, "moves", j))
+
+
+def _check_table(table: Table, document: _Document, at: Location) -> None:
+    """Check that rows and columns are those of the table, and that its cells make claims."""
+    for row, cells in table.published.items():
+        if row not in table.rows:
+            document.fail(_suggest(row, list(table.rows)), (*at, "published", row))
+        for column in cells:
+            for what, known in (("columns", table.columns), ("margins", table.margins)):
+                if column not in known:
+                    document.fail(f"column `{column}` is not in `{what}`", (*at, "published", row, column))
+    for row, cells in table.dispersion.items():
+        for column in cells:
+            if column not in table.published.get(row, {}):
+                document.fail(f"`{row}`, `{column}` is no published number", (*at, "dispersion", row))
+    for row in table.controls:
+        if row not in table.published:
+            document.fail(_suggest(row, list(table.published)), (*at, "controls", row))
+    try:
+        table.claims()
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        document.fail(f"a cell of it makes no claim: {first['input']!r}: {first['msg']}", at)
+    except (LookupError, ValueError):
+        document.fail("may only speak of {row}, {column} and {value}", (*at, "statement"))
+
+
+def _check_ids(ledger: Ledger, document: _Document) -> None:
+    """Check that no two claims have one id, those of the tables' cells included."""
+    owners: list[tuple[Location, list[str]]] = [
+        *((("tables", i, "id"), [c.id for c in table.claims()]) for i, table in enumerate(ledger.tables)),
+        *((("claims", i, "id"), [claim.id]) for i, claim in enumerate(ledger.claims)),
+    ]
+    first: dict[str, Location] = {}
+    for at, ids in owners:
+        for claim_id in ids:
+            if claim_id in first:
+                document.fail(
+                    f"the id `{claim_id}` is taken already, on line {document.lines[first[claim_id]]}", at
+                )
+            first[claim_id] = at
 
 
 def _check_measure(ledger: Ledger, item: Any, document: _Document, at: Location) -> None:
@@ -173,7 +229,8 @@ def _check_measure(ledger: Ledger, item: Any, document: _Document, at: Location)
         )
 
     def settings(setting: Setting, *where: str | int) -> None:
-        _check_setting(ledger, measure.experiment, setting, document, (*at, *where))
+        own = {key: value for key, value in setting.items() if key != experiment.index}
+        _check_setting(ledger, measure.experiment, own, document, (*at, *where))
 
     settings(measure.setting, "measure", "setting")
     for row, setting in getattr(item, "rows", {}).items():
@@ -181,18 +238,20 @@ def _check_measure(ledger: Ledger, item: Any, document: _Document, at: Location)
     for column, setting in getattr(item, "columns", {}).items():
         settings(setting, "columns", column)
     for key, values in getattr(item, "across", {}).items():
-        for value in values if key != experiment.index else []:
+        for value in values:
             settings({key: value}, "across", key)
     if isinstance(item, OrderingClaim):
         for j, arm in enumerate([item.greater, *item.than]):
             where = ("greater",) if j == 0 else ("than", j - 1)
-            settings({k: v for k, v in arm.items() if k != experiment.index}, *where)
+            settings(arm, *where)
     if isinstance(item, ScalingClaim | CurveClaim) and experiment.index is None:
         document.fail(
             f"a {item.kind} claim needs an experiment with an `index`; `{measure.experiment}` has none",
             (*at, "measure", "experiment"),
         )
-    if hasattr(item, "switch"):
+    if isinstance(item, Deviation):
+        if item.switch not in experiment.setting:
+            document.fail(_suggest(item.switch, list(experiment.setting)), (*at, "switch"))
         for value in item.alternatives:
             settings({item.switch: value}, "alternatives")
     controls = getattr(item, "controls", [])

@@ -90,16 +90,19 @@ def arm(
     tier: Tier | None = None,
     control: str | None = None,
 ) -> Arm:
-    """Return an arm: later parts win, then the control's change, then what the tier reduces."""
+    """Return an arm: later parts win, then what the tier reduces, then the control's change.
+
+    The control comes last: if a tier trains for fewer epochs, an untrained network is still not trained.
+    """
     experiment = ledger.experiments[name]
     merged: Setting = {}
     for part in parts:
         merged.update(part)
     at = merged.pop(experiment.index, None) if experiment.index else None
-    if control:
-        merged.update(ledger.controls[control].set)
     if tier:
         merged.update(experiment.tiers[tier].set)
+    if control:
+        merged.update(ledger.controls[control].set)
     return Arm(name, resolve(experiment, merged), None if at is None else float(at))
 
 

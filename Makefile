@@ -19,7 +19,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 reproduce: setup
-	snakemake --cores all --quiet rules --rerun-incomplete
+	@repro data fetch --needed --allow-missing
+	snakemake --cores all --quiet rules --rerun-incomplete --keep-going
 	@repro judge --records local || test $$? -eq 1
 	@echo "Pages: file://$(CURDIR)/reports/site/index.html"
 

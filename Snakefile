@@ -1,7 +1,10 @@
-# The science: data -> run -> judge -> report, for every folder of papers/. Rules only; the work is in `repro`.
+# The science: run -> judge -> report, for every folder of papers/. Rules only; the work is in `repro`.
+# The data is DVC's and is fetched before: `repro data fetch --needed`. What is missing blocks only what needs it.
 #
 #   snakemake --cores all                      the quick tier of every paper
 #   snakemake --cores all --config tier=full   the papers' own protocols
+from repro.data.fetch import verify
+from repro.data.pointers import get_pointer
 from repro.project import find_project
 from repro.provenance import code_hash
 
@@ -33,25 +36,10 @@ rule all:
         "reports/site/index.html",
 
 
-# What cannot be had is said in the output and blocks only the claims that need it.
-rule data:
-    conda:
-        "environment.yaml"
-    input:
-        expand("data/{name}.dvc", name={name for e in EXPERIMENTS.values() for name in e.data}),
-    output:
-        "results/local/data.txt",
-    log:
-        "results/local/log/data.log",
-    shell:
-        "repro data fetch --needed --allow-missing > {output} 2> {log}"
-
-
 rule run:
     conda:
         "environment.yaml"
     input:
-        "results/local/data.txt",
         "papers/{paper}/paper.yaml",
     output:
         "results/local/{paper}/done/{experiment}-{tier}.txt",
@@ -59,6 +47,12 @@ rule run:
         "results/local/log/{paper}-{experiment}-{tier}.log",
     params:
         device=config.get("device", "auto"),
+        # The data that is here, by md5: when a set arrives or changes, what reads it runs again.
+        data=lambda w: [
+            f"{name} {get_pointer(name, PROJECT.root).md5}"
+            for name in EXPERIMENTS[w.paper, w.experiment].data
+            if verify(get_pointer(name, PROJECT.root), PROJECT.root).ok
+        ],
         # Other code behind an experiment makes its records stale, and so the rule run again.
         code=lambda w: code_hash(w.paper, EXPERIMENTS[w.paper, w.experiment].function, PROJECT.root),
     # An experiment that measures time gets the whole machine.

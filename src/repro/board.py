@@ -85,7 +85,7 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
     for control, outcome in verdict.controls.items():
         line("control", f"{control}: {ledger.controls[control].meaning}: {outcome}")
     for effect in effects(evidence):
-        if effect.estimate and any(claim.id.startswith(m) for m in ledger.deviations[effect.deviation].moves):
+        if effect.estimate and {claim.id, claim.family} & set(ledger.deviations[effect.deviation].moves):
             e = effect.estimate
             line(
                 "deviation",

@@ -11,7 +11,7 @@ from statistics import median
 import torch
 
 
-class Disagreement(Exception):
+class DisagreementError(Exception):
     """The two sides do not compute the same thing, so the ratio of their times would say nothing."""
 
 
@@ -21,8 +21,8 @@ class Work:
 
     Attributes:
         run: does the work.
-        units: how much of it ``run`` does (seeds times epochs, say): a slow peer is given less of the same work,
-            and the cost per unit is compared.
+        units: how much of it ``run`` does (seeds times epochs, say): a slow peer is given less of the same
+            work, and the cost per unit is compared.
         warm_up: a shorter run that loads and initialises what ``run`` needs; None takes ``run`` itself.
     """
 
@@ -64,15 +64,17 @@ def _seconds(work: Work, threads: int) -> float:
     work.run()
     seconds = (time.perf_counter() - started) / work.units
     if torch.get_num_threads() != threads:
-        raise Disagreement(f"a side changed the number of threads from {threads}: its time does not count")
+        raise DisagreementError(
+            f"a side changed the number of threads from {threads}: its time does not count"
+        )
     return seconds
 
 
 def compare(name: str, ours: Work, peer: Work, repeats: int = 5, warmup: int = 1) -> Comparison:
     """Time both sides in turns, ours first, and return peer / ours for each pair.
 
-    Both run in this process with torch's number of threads. What slows the machine for longer than a pair (other
-    work, heat) slows both sides and leaves the ratio.
+    Both run in this process with torch's number of threads. What slows the machine for longer than a pair
+    (other work, heat) slows both sides and leaves the ratio.
 
     Args:
         name: says what is compared, per which unit.

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from repro.context import Context
-from repro.data import planetoid
+from repro.data import nell, planetoid
+from repro.data.planetoid import CitationGraph
+
+Rows = Iterator[tuple[int, dict[str, float]]]
 
 # Table 1 as printed: width of the features, classes, and label rate with half a unit of its last digit.
 PRINTED = {
@@ -17,31 +20,37 @@ PRINTED = {
 ROUNDING = 0.0005
 
 
-def dataset_statistics(
-    setting: Mapping[str, Any], seeds: Sequence[int], context: Context
-) -> Iterator[tuple[int, dict[str, float]]]:
+def _counts(graph: CitationGraph) -> dict[str, float]:
+    adjacency = graph.adjacency.tocoo()
+    return {
+        "edges_printed_way": graph.raw.endpoints / 2,
+        "unique_edges": int((adjacency.row < adjacency.col).sum()),
+        "nodes": graph.features.shape[0],
+        "classes": graph.num_classes,
+        "features": graph.features.shape[1],
+    }
+
+
+def dataset_statistics(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Table 1, counted from the files."""
     graph = planetoid.load(setting["dataset"], context.root)
-    adjacency = graph.adjacency.tocoo()
     rate = len(graph.train) / graph.features.shape[0]
     distance = abs(rate - PRINTED[setting["dataset"]]["label_rate"])
+    error = max(0.0, distance - ROUNDING - 1e-12)
     for seed in seeds:
-        yield (
-            seed,
-            {
-                "edges_printed_way": graph.raw.endpoints / 2,
-                "unique_edges": int((adjacency.row < adjacency.col).sum()),
-                "nodes": graph.features.shape[0],
-                "classes": graph.num_classes,
-                "features": graph.features.shape[1],
-                "label_rate_error": max(0.0, distance - ROUNDING - 1e-12),
-            },
-        )
+        yield seed, {**_counts(graph), "label_rate_error": error}
 
 
-def parameter_count(
-    setting: Mapping[str, Any], seeds: Sequence[int], context: Context
-) -> Iterator[tuple[int, dict[str, float]]]:
+def nell_statistics(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """Table 1's NELL row; its features are those of the entities, without one per relation node."""
+    graph = nell.load(context.root)
+    counts = _counts(graph)
+    counts["features"] -= len(graph.relations)
+    for seed in seeds:
+        yield seed, counts
+
+
+def parameter_count(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Weights of W0 and W1 from the printed widths; a test compares them with the model's own."""
     printed = PRINTED[setting["dataset"]]
     count = setting["hidden"] * (printed["features"] + printed["classes"])

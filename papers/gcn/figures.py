@@ -48,7 +48,9 @@ def _figure_2(sources: Sources) -> Iterator[Drawn]:
         if not xs:
             continue
         colour, marker = SOURCES[source]
-        axis.fill_between(xs, *np.maximum(np.transpose(intervals), 1e-6), color=colour, alpha=0.25, linewidth=0)
+        axis.fill_between(
+            xs, *np.maximum(np.transpose(intervals), 1e-6), color=colour, alpha=0.25, linewidth=0
+        )
         axis.plot(xs, means, marker + "-", color=colour, label=f"{source}, mean and 90 % interval")
         axis.plot(xs, means[-1] * np.array(xs) / xs[-1], "--", color=GREY, linewidth=1)
     axis.plot([], [], "--", color=GREY, linewidth=1, label="slope 1 through the largest graph")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from repro.errors import DataUnavailable
 from repro.ledger import Ledger
 from repro.project import Project
 from repro.provenance import code_hash
@@ -19,9 +22,29 @@ def identity(project: Project, ledger: Ledger, experiment: str) -> tuple[str, di
 
 def is_stale(record: Record, project: Project, ledger: Ledger) -> str | None:
     """Return why a record no longer counts, or None if it does."""
-    if record.experiment not in ledger.experiments:
-        return "its experiment is gone"
-    code, data = identity(project, ledger, record.experiment)
-    if record.code != code:
-        return "the code has changed since"
-    return None if record.data == data else "the data has changed since"
+    return staleness(project, ledger)(record)
+
+
+def staleness(project: Project, ledger: Ledger) -> Callable[[Record], str | None]:
+    """Return :func:`is_stale` for many records: each experiment's code and data are looked up once."""
+    known: dict[str, tuple[str, dict[str, str] | None]] = {}
+
+    def look(experiment: str) -> tuple[str, dict[str, str] | None]:
+        try:
+            return identity(project, ledger, experiment)
+        except DataUnavailable:
+            return code_hash(ledger.paper.id, ledger.experiments[experiment].function, project.root), None
+
+    def why(record: Record) -> str | None:
+        if record.experiment not in ledger.experiments:
+            return "its experiment is gone"
+        if record.experiment not in known:
+            known[record.experiment] = look(record.experiment)
+        code, data = known[record.experiment]
+        if record.code != code:
+            return "the code has changed since"
+        if data is None:
+            return "the pointer to its data is gone"
+        return None if record.data == data else "the data has changed since"
+
+    return why

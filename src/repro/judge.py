@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from repro import statistics
-from repro.freshness import is_stale
+from repro.freshness import staleness
 from repro.ledger import (
     AuditClaim,
     Claim,
@@ -110,19 +109,24 @@ class Evidence:
         return found
 
     def of(self, arm: Arm) -> list[Record]:
-        """Return the records of an arm, ordered by seed."""
+        """Return the records of an arm, ordered by seed; a run that is there twice counts once."""
         found = self._by_arm.get((arm.experiment, setting_hash(arm.setting)), [])
-        return sorted(found, key=lambda record: record.seed)
+        return [record for _, record in sorted({record.seed: record for record in found}.items())]
 
     def values(self, arm: Arm, quantity: str) -> dict[int, float]:
         """Return seed to value, for an arm whose records have one row, or one row at ``arm.at``."""
+        found = self.trials(arm, quantity)
+        return {seed: values[0] for seed, values in found.items() if len(values) == 1}
+
+    def trials(self, arm: Arm, quantity: str) -> dict[int, list[float]]:
+        """Return seed to the values of all its rows, or of those at ``arm.at``."""
         index = self.ledger.experiments[arm.experiment].index
-        values = {}
-        for record in self.of(arm):
-            rows = [r for r in record.rows if arm.at is None or index is None or r[index] == arm.at]
-            if len(rows) == 1:
-                values[record.seed] = rows[0][quantity]
-        return values
+        return {
+            record.seed: [
+                r[quantity] for r in record.rows if arm.at is None or index is None or r[index] == arm.at
+            ]
+            for record in self.of(arm)
+        }
 
     def curve(self, arm: Arm, quantity: str) -> tuple[list[float], list[list[float]]]:
         """Return the index values and, for each seed, the quantity at each of them."""
@@ -150,12 +154,9 @@ def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
     """Read one paper's records below ``folder`` and set aside the stale and the damaged."""
     records, damaged = read_folder(folder, ledger.paper.id)
     evidence = Evidence(ledger, [], damaged=damaged, problems=read_problems(folder, ledger.paper.id))
-    reasons: dict[tuple[str, str, str], str | None] = {}
+    stale = staleness(project, ledger)
     for record in records:
-        key = (record.experiment, record.code, json.dumps(record.data, sort_keys=True))
-        if key not in reasons:
-            reasons[key] = is_stale(record, project, ledger)
-        why = reasons[key]
+        why = stale(record)
         if why is None:
             evidence.records.append(record)
         else:
@@ -206,9 +207,9 @@ def _decide(evidence: Evidence, claim: Claim, tier: Tier, control: str | None = 
     if isinstance(claim, CurveClaim):
         xs, curves = evidence.curve(arms[0], quantity)
         return statistics.judge_peak(xs, curves, claim.peak, higher is not False)
-    values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
     if isinstance(claim, PropertyClaim):
-        return statistics.judge_all_hold(values, claim.at_most)
+        return statistics.judge_all_hold(_trials(evidence, arms, quantity), claim.at_most)
+    values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
     if isinstance(claim, ThresholdClaim):
         return statistics.judge_threshold(values, claim.bound, claim.direction)
     if isinstance(claim, AuditClaim):
@@ -217,7 +218,19 @@ def _decide(evidence: Evidence, claim: Claim, tier: Tier, control: str | None = 
     return statistics.judge_value(values, published, claim.margin.value, higher)
 
 
+def _trials(evidence: Evidence, arms: Sequence[Arm], quantity: str) -> list[float]:
+    """Return every value there is; ValueError where there is none, or one that is no number."""
+    values = [v for arm in arms for trial in evidence.trials(arm, quantity).values() for v in trial]
+    if not values or any(np.isnan(values)):
+        raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} values are not a number.")
+    return values
+
+
 def _audit(values: Sequence[float], claim: AuditClaim) -> Decision:
+    if not values or not np.isfinite(values).all():
+        raise ValueError(f"There is no finite number to compare with the printed one: {list(values)}.")
+    if len(set(values)) > 1:
+        raise ValueError(f"Runs disagree on what should be one number: {min(values):g} to {max(values):g}.")
     difference = values[0] - claim.published.value
     # Half a unit of the last printed digit; the small term only absorbs binary fractions.
     holds = abs(difference) <= claim.published.rounding + 1e-9 * max(1.0, abs(claim.published.value))
@@ -235,12 +248,8 @@ def _audit(values: Sequence[float], claim: AuditClaim) -> Decision:
 def _measured(claim: Claim, decision: Decision, evidence: Evidence, tier: Tier) -> dict[str, Any]:
     """Put a decision's estimate on the scale of the measured quantity."""
     if isinstance(claim, AuditClaim | PropertyClaim):
-        values = [
-            v
-            for arm in claim_arms(evidence.ledger, claim, tier)
-            for v in evidence.values(arm, claim.measure.quantity).values()
-        ]
-        return {"measured": max(values)}
+        arms = claim_arms(evidence.ledger, claim, tier)
+        return {"measured": max(_trials(evidence, arms, claim.measure.quantity), key=abs)}
     estimate = decision.estimate
     if estimate is None:
         return {}
@@ -271,11 +280,8 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
         return replace(verdict, reasons=[why]), None
     tier = choose_tier(evidence, claim)
     if tier is None:
-        for arm in claim_arms(ledger, claim, "quick" if _has(ledger, claim, "quick") else "full"):
-            if not evidence.of(arm):
-                outcome, why = evidence.why_missing(arm)
-                return replace(verdict, outcome=outcome, reasons=[why]), None
-        return replace(verdict, reasons=["some of the runs are missing"]), None
+        outcome, why = _why_no_tier(evidence, claim)
+        return replace(verdict, outcome=outcome, reasons=[why]), None
     records = [r.id for arm in claim_arms(ledger, claim, tier) for r in evidence.of(arm)]
     verdict = replace(verdict, tier=tier, records=list(dict.fromkeys(records)))
     supports = ledger.experiments[claim.measure.experiment].tiers[tier].supports
@@ -292,8 +298,18 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
     return replace(verdict, controls={c: str(o) for c, o in controls.items()}), decision
 
 
-def _has(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
-    return tier in ledger.experiments[claim.measure.experiment].tiers
+def _why_no_tier(evidence: Evidence, claim: Claim) -> tuple[Outcome, str]:
+    """Return what kept the claim's runs from being there: what stopped a run counts before what never ran."""
+    tiers = evidence.ledger.experiments[claim.measure.experiment].tiers
+    whys = [
+        evidence.why_missing(arm)
+        for tier in reversed(JUDGED_TIERS)
+        if tier in tiers
+        for arm in claim_arms(evidence.ledger, claim, tier)
+        if not evidence.of(arm)
+    ]
+    stopped = [why for why in whys if why[0] is not Outcome.not_run]
+    return next(iter([*stopped, *whys]), (Outcome.not_run, "no tier that counts runs its experiment"))
 
 
 def _run_controls(evidence: Evidence, claim: Claim, tier: Tier) -> list[str]:
@@ -367,9 +383,11 @@ def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable
     for (alternative, where), (changed, default) in deviation_arms(evidence.ledger, deviation).items():
         a, b = evidence.values(changed, quantity), evidence.values(default, quantity)
         seeds = sorted(set(a) & set(b))
-        estimate = (
-            statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds]) if len(seeds) > 1 else None
-        )
+        try:
+            estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds])
+        except ValueError:  # no common seeds, or values that are no numbers
+            estimate = None
+        estimate = estimate if len(seeds) > 1 else None
         yield Effect(name, alternative, where, estimate, quantity)
 
 
@@ -381,7 +399,10 @@ def known_exceptions(path: Path) -> Mapping[str, str]:
 
     if not path.is_file():
         return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LedgerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(v, str) and v.strip() for v in content.values()):
         raise LedgerError(f"{path}: must map claim ids to a reason each")
     return content

@@ -21,7 +21,7 @@ class _Loader(yaml.CSafeLoader):
     """Reads no dates: what looks like one is text, which the models then accept or refuse with its line."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.CSafeLoader.construct_yaml_str)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
 
 
 class _Document:

@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from repro.errors import ReproError
+
 # Parts of the harness that decide when and where something runs, never what comes out.
 _NOT_PART_OF_A_RESULT = {
     "repro",
@@ -38,6 +40,8 @@ def _describe(node: Any) -> Any:
     for name, value in ast.iter_fields(node):
         if name == "body" and isinstance(value, list) and value and _is_docstring(value[0]):
             value = value[1:]
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 ends a nested format with an empty text
+            value = [part for part in value if not (isinstance(part, ast.Constant) and part.value == "")]
         if value not in (None, []) and name not in ("ctx", "type_comment", "kind"):
             fields.append((name, _describe(value)))
     return (type(node).__name__, tuple(fields))
@@ -51,14 +55,17 @@ def _is_docstring(node: ast.AST) -> bool:
     )
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    names = set()
+def _imports(tree: ast.AST, package: str) -> set[str]:
+    """Every module that a module of ``package`` may import; a relative import counts from there."""
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names.add(module)
+            names.update(f"{module}.{alias.name}" for alias in node.names)
     return names
 
 
@@ -74,9 +81,13 @@ def _source(module: str, root: Path) -> Path | None:
 
 
 @lru_cache(maxsize=512)
-def _read(path: Path, stamp: int) -> tuple[str, frozenset[str]]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return hashlib.sha256(repr(_describe(tree)).encode()).hexdigest(), frozenset(_imports(tree))
+def _read(path: Path, package: str, stamp: int) -> tuple[str, frozenset[str]]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise ReproError(f"{path}{line}: not valid Python ({error})") from None
+    return hashlib.sha256(repr(_describe(tree)).encode()).hexdigest(), frozenset(_imports(tree, package))
 
 
 def code_modules(module: str, root: Path) -> dict[str, str]:
@@ -88,7 +99,8 @@ def code_modules(module: str, root: Path) -> dict[str, str]:
         path = _source(name, root)
         if name in found or path is None or name in _NOT_PART_OF_A_RESULT:
             continue
-        found[name], imports = _read(path, path.stat().st_mtime_ns)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        found[name], imports = _read(path, package, path.stat().st_mtime_ns)
         waiting.extend(imports)
     return found
 

@@ -143,28 +143,29 @@ def read_parquet(path: Path) -> Iterator[Record | RecordDamaged]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    keys = ("paper", "experiment", "setting", "seed", "code", "data", "environment", "seconds", "created",
+            "checksum")  # fmt: skip
     try:
-        lines = pq.read_table(path).to_pylist()
+        lines = pq.read_table(path, columns=[*keys, "row", "name", "value"]).to_pylist()
     except (OSError, pa.ArrowException) as error:
         yield RecordDamaged(f"{path}: cannot be read as Parquet ({error})")
         return
-    grouped: dict[tuple[Any, ...], list[Row]] = {}
-    keys = ("paper", "experiment", "setting", "seed", "code", "data", "environment", "seconds", "created",
-            "checksum")  # fmt: skip
+    grouped: dict[tuple[Any, ...], dict[int, Row]] = {}
     for line in lines:
-        rows = grouped.setdefault(tuple(line[key] for key in keys), [])
-        while len(rows) <= line["row"]:
-            rows.append({})
-        rows[line["row"]][line["name"]] = line["value"]
+        rows = grouped.setdefault(tuple(line[key] for key in keys), {})
+        rows.setdefault(line["row"], {})[line["name"]] = line["value"]
     for values, rows in grouped.items():
-        content: dict[str, Any] = dict(zip(keys, values, strict=True)) | {"rows": rows}
-        for key in ("setting", "data", "environment"):
-            content[key] = json.loads(content[key])
-        where = f"{path}: {content['experiment']}/{setting_hash(content['setting'])}/{content['seed']}"
+        content: dict[str, Any] = dict(zip(keys, values, strict=True))
+        where = f"{path}: {content['experiment']}/{content['setting']}/{content['seed']}"
         try:
+            content["rows"] = [rows[number] for number in range(len(rows))]
+            for key in ("setting", "data", "environment"):
+                content[key] = json.loads(content[key])
             yield _from_mapping(content, where)
         except RecordDamaged as damage:
             yield damage
+        except (KeyError, TypeError, ValueError):
+            yield RecordDamaged(f"{where}: not a whole record")
 
 
 def read_folder(folder: Path, paper: str) -> tuple[list[Record], list[RecordDamaged]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from repro.context import Context, available_memory
 from repro.errors import DataUnavailable, ReproError
+from repro.freshness import staleness
 from repro.ledger import Ledger
 from repro.plan import Job, setting_hash
 from repro.project import Project
-from repro.freshness import identity, is_stale
-from repro.provenance import environment
+from repro.provenance import code_hash, environment
 from repro.records import (
     Record,
     problems_file,
@@ -60,12 +60,20 @@ def missing_seeds(job: Job, fresh: Iterable[Record]) -> list[int]:
     return [seed for seed in job.seeds if seed not in have]
 
 
-def _note_problems(folder: Path, paper: str, tried: Iterable[str], outcome: Outcome) -> None:
-    """Replace what is noted about the jobs just tried; of other jobs the notes stay."""
-    problems = {k: v for k, v in read_problems(folder, paper).items() if k not in set(tried)}
-    for state, found in (("blocked", outcome.blocked), ("failed", outcome.failed)):
-        problems.update({name: {"state": state, "message": message} for name, message in found.items()})
-    write_atomically(problems_file(folder, paper), json.dumps(problems, indent=1).encode())
+def _note_problem(folder: Path, job: Job, outcome: Outcome) -> None:
+    """Replace what is noted about the job just tried; of other jobs the notes stay."""
+    from filelock import FileLock
+
+    path = problems_file(folder, job.paper)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # another run on the same folder may have something to note
+        problems = read_problems(folder, job.paper)
+        before = problems.pop(job.name, None)
+        for state, found in (("blocked", outcome.blocked), ("failed", outcome.failed)):
+            if job.name in found:
+                problems[job.name] = {"state": state, "message": found[job.name]}
+        if problems.get(job.name) != before:
+            write_atomically(path, json.dumps(problems, indent=1).encode())
 
 
 def run(
@@ -81,6 +89,7 @@ def run(
     """Run what the records in ``folder`` lack, writing each record as soon as its seed is done.
 
     A job whose data cannot be had is reported as blocked and the others go on; so it is with one that fails.
+    The code is read once, before the first job: what is edited meanwhile counts for the next run.
 
     Args:
         project: where the papers are.
@@ -96,9 +105,10 @@ def run(
     outcome = Outcome(damaged=[str(d) for d in damaged])
     for damage in damaged:
         progress.say(f"damaged record, computed again: {damage}")
+    stale = staleness(project, ledger)
     fresh: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if is_stale(record, project, ledger) is None:
+        if stale(record) is None:
             fresh.setdefault((record.experiment, setting_hash(record.setting)), []).append(record)
     todo = []
     for job in jobs:
@@ -110,21 +120,42 @@ def run(
     if not todo:
         return outcome
     machine = _prepare(project, device, threads)
+    codes = {name: _load(project, ledger, name) for name in dict.fromkeys(job.experiment for job, _ in todo)}
     for job, seeds in todo:
         progress.job(job)
         try:
-            _run_job(project, ledger, job, seeds, folder, machine, progress, outcome)
+            _run_job(project, ledger, job, seeds, folder, codes[job.experiment], machine, progress, outcome)
         except DataUnavailable as missing:
             outcome.blocked[job.name] = str(missing)
             progress.say(f"blocked: {job.name}: {missing}")
-        except ReproError:
-            raise
         except Exception as error:
             # One broken experiment must not cost the others their results; it is reported and ends in `error`.
-            outcome.failed[job.name] = f"{type(error).__name__}: {error}"
+            known = isinstance(error, ReproError)
+            outcome.failed[job.name] = str(error) if known else f"{type(error).__name__}: {error}"
             progress.say(f"failed: {job.name}: {outcome.failed[job.name]}")
-    _note_problems(folder, paper, [job.name for job, _ in todo], outcome)
+        _note_problem(folder, job, outcome)
     return outcome
+
+
+def _load(project: Project, ledger: Ledger, experiment: str) -> tuple[str, Callable[..., Any]]:
+    """Return an experiment's code hash and function; a function that fails if its module cannot be imported.
+
+    Raises:
+        LedgerError: if the module has no such function.
+    """
+    name = ledger.experiments[experiment].function
+    code = code_hash(ledger.paper.id, name, project.root)
+    try:
+        return code, project.function(ledger.paper.id, name)
+    except ReproError:
+        raise
+    except Exception as error:
+        problem = error
+
+        def fail(*_: object) -> None:
+            raise problem
+
+        return code, fail
 
 
 def _prepare(project: Project, device: str, threads: int | None) -> dict[str, Any]:
@@ -145,17 +176,17 @@ def _run_job(
     job: Job,
     seeds: list[int],
     folder: Path,
+    loaded: tuple[str, Callable[..., Any]],
     machine: dict[str, Any],
     progress: Progress,
     outcome: Outcome,
 ) -> None:
-    from repro.data.fetch import require
+    from repro.data.fetch import data_md5, require
 
-    plan = ledger.experiments[job.experiment]
-    for name in plan.data:
+    for name in ledger.experiments[job.experiment].data:
         require(name, project.root)
-    code, data = identity(project, ledger, job.experiment)
-    function = project.function(job.paper, plan.function)
+    data = {name: data_md5(name, project.root) for name in ledger.experiments[job.experiment].data}
+    code, function = loaded
     context = Context(project.root, machine["device"], available_memory(), progress.done)
     started, unfinished = time.perf_counter(), set(seeds)
     pending: list[tuple[int, list[Mapping[str, float]]]] = []
@@ -164,7 +195,8 @@ def _run_job(
         # Seeds trained together share the time since the last ones were finished.
         nonlocal started
         seconds = (time.perf_counter() - started) / max(len(pending), 1)
-        for seed, rows in pending:
+        while pending:
+            seed, rows = pending.pop(0)
             record = Record(
                 paper=job.paper,
                 experiment=job.experiment,
@@ -179,15 +211,18 @@ def _run_job(
             )
             write_record(folder, record)
             outcome.written.append(record.id)
-            unfinished.discard(seed)
-        pending.clear()
         started = time.perf_counter()
 
-    for seed, rows in function(job.setting, seeds, context):
-        pending.append((seed, rows if isinstance(rows, list) else [rows]))
-        if time.perf_counter() - started > 1:
-            flush()
-    flush()
+    try:
+        for seed, rows in function(job.setting, seeds, context):
+            if seed not in unfinished:
+                raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")
+            unfinished.discard(seed)
+            pending.append((seed, rows if isinstance(rows, list) else [rows]))
+            if time.perf_counter() - started > 1:
+                flush()
+    finally:  # what is done is done, also where a later seed fails
+        flush()
     progress.done(len(seeds))
     if unfinished:
         raise RuntimeError(f"the experiment returned nothing for the seeds {sorted(unfinished)}")
@@ -197,6 +232,10 @@ def _checked(rows: list[Mapping[str, float]], ledger: Ledger, job: Job) -> list[
     """Refuse rows that do not hold exactly the quantities the ledger declares."""
     plan = ledger.experiments[job.experiment]
     expected = set(plan.quantities) | ({plan.index} if plan.index else set())
+    if not rows or (plan.index is None and len(rows) > 1):
+        raise RuntimeError(
+            f"{job.name}: {len(rows)} rows for one seed; several need an `index` in the ledger, none is no result"
+        )
     for row in rows:
         if set(row) != expected:
             raise RuntimeError(

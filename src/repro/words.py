@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from math import isfinite
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def number(value: float | None, unit: str = "") -> str:
     """Return a number as a reader wants it: four significant digits, thousands grouped."""
     if value is None:
         return ""
-    if value == int(value) and abs(value) >= 1000:
+    if not isfinite(value):
+        text = str(value)
+    elif value == int(value) and abs(value) >= 1000:
         text = f"{value:,.0f}"
     elif value != 0 and (abs(value) < 0.01 or abs(value) >= 1e6):
         text = f"{value:.3g}"

@@ -1,0 +1,476 @@
+"""Runs: only what is missing, killed anywhere, two at once, and what one broken experiment costs the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repro.errors import LedgerError
+from repro.plan import jobs, setting_hash
+from repro.records import problems_file, read_folder, read_problems, read_record
+
+# A run of the toy's quick tier in a process of its own, without torch. Arguments: project, folder, and perhaps
+# `scenarios TEXT`: for each, in a folder of its own, child after child dies by SIGKILL at the N-th event of a kind;
+# `pause EXPERIMENT`: only that one, and it sleeps between reading the notes and writing them.
+DRIVER = """
+import os, signal, sys, time
+from pathlib import Path
+from repro import run as running
+from repro.plan import jobs
+from repro.project import Project
+
+project, folder, what = Project(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3:]
+running._prepare = lambda *_: {"device": "cpu"}
+
+
+class Quiet:
+    start = job = done = say = lambda self, *_: None
+
+
+class Countdown:
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadlyFile:
+    def __init__(self, file, countdown):
+        self.file, self.countdown = file, countdown
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, content):
+        self.file.write(content[: len(content) // 2])
+        self.file.flush()
+        self.countdown()
+        self.file.write(content[len(content) // 2 :])
+
+
+def arm(kind, n):
+    countdown, fdopen, fsync, rename = Countdown(n), os.fdopen, os.fsync, os.replace
+    if kind == "write":
+        os.fdopen = lambda *a, **k: DeadlyFile(fdopen(*a, **k), countdown)
+    elif kind == "sync":
+        os.fsync = lambda *a: (countdown(), fsync(*a))
+    elif kind == "rename":
+        os.replace = lambda *a: (countdown(), rename(*a))
+    elif kind == "renamed":
+        os.replace = lambda *a: (rename(*a), countdown())
+
+
+def attempt(only=None):
+    ledger = project.ledger("toy")
+    return running.run(project, ledger, jobs(ledger, "quick", only), folder, progress=Quiet())
+
+
+if what[:1] == ["scenarios"]:
+    for number, scenario in enumerate(what[1].split(";")):
+        folder = Path(sys.argv[2]) / str(number)
+        for event in [*scenario.split(","), ""]:
+            child = os.fork()
+            if child == 0:
+                if event:
+                    arm(event.split()[0], int(event.split()[1]))
+                attempt()
+                os._exit(0)
+            status = os.waitpid(child, 0)[1]
+            killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+            assert killed == bool(event), (scenario, event, status)
+else:
+    if what:
+        read = running.read_problems
+        running.read_problems = lambda *a: (read(*a), time.sleep(0.3))[0]
+    while not (folder.parent / "go").exists():
+        time.sleep(0.005)
+    outcome = attempt(*what[1:])
+    print(len(outcome.written), outcome.present)
+"""
+
+
+def start(toy, folder: Path, *what: str, sleep: float = 0.0) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(toy.root), str(folder), *what],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOY_SLEEP": str(sleep)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[str]:
+    answers = [process.communicate(timeout=120) for process in processes]
+    for process, (_, errors) in zip(processes, answers, strict=True):
+        assert process.returncode == 0, errors
+    return [out for out, _ in answers]
+
+
+def rows(folder: Path) -> dict[str, str]:
+    """Every record's rows, in a form in which NaN equals NaN."""
+    records, damaged = read_folder(folder, "toy")
+    assert damaged == []
+    return {record.id: json.dumps(record.rows) for record in records}
+
+
+@pytest.fixture
+def reading(toy):
+    """The toy, its data given, and the rows of a run that nobody interrupted."""
+    toy.give_data()
+    toy.run("quick", folder=toy.root / "uninterrupted")
+    return toy
+
+
+# ------------------------------------------------------------------ only what is missing
+
+
+def test_a_rerun_computes_nothing(toy) -> None:
+    toy.give_data()
+    first = toy.run("quick")
+    assert (first.present, first.blocked, first.failed, first.damaged) == (0, {}, {}, [])
+    assert len(first.written) == 6 * 5 + 3 + 2 + 2 == toy.progress.planned
+    times = {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*.json")}
+    second = toy.run("quick")
+    assert (second.written, second.present) == ([], len(first.written))
+    assert {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*.json")} == times
+
+
+def test_a_rerun_computes_only_what_is_missing(toy) -> None:
+    toy.run("quick", "train")
+    before = rows(toy.folder)
+    gone = [next(p for p in toy.folder.rglob(f"{seed}.json")) for seed in (1, 3)]
+    for path in gone:
+        path.unlink()
+    outcome = toy.run("quick", "train")
+    assert sorted(outcome.written) == sorted(str(p.relative_to(toy.folder))[: -len(".json")] for p in gone)
+    assert rows(toy.folder) == before
+
+
+def test_more_seeds_keep_those_there_are(toy) -> None:
+    toy.run("quick", "train", seeds=[2, 0])
+    outcome = toy.run("quick", "train", seeds=[0, 1, 2])
+    assert {name.rsplit("/")[-1] for name in outcome.written} == {"1"}
+    assert outcome.present == 12
+
+
+def test_quick_records_count_toward_full_where_the_setting_is_equal(toy) -> None:
+    quick = toy.run("quick")
+    full = toy.run("full")
+    train = [name for name in full.written if name.startswith("toy/train")]
+    assert len([name for name in quick.written if name.startswith("toy/train")]) == 30
+    assert len(train) == 7 * 10 - 30
+    growth = [name for name in full.written if name.startswith("toy/growth")]
+    assert len(growth) == 4, "the quick tier's growth is a reduced setting: another record"
+
+
+def test_smoke_records_are_others(toy) -> None:
+    smoke = toy.run("smoke", "train")
+    quick = toy.run("quick", "train")
+    assert quick.present == 0
+    assert not set(smoke.written) & set(quick.written)
+
+
+def test_a_record_has_its_provenance(toy) -> None:
+    toy.run("quick", "counting")
+    one = read_record(toy.folder / "toy" / "counting" / setting_hash({}) / "0.json")
+    assert one.rows == [{"count": 12.0, "excess": 0.0}]
+    assert repr(one.rows) == "[{'count': 12.0, 'excess': 0.0}]", "whole numbers are stored as decimal ones"
+    assert len(one.code) == 16
+    assert one.environment["device"] == "cpu"
+    assert one.environment["numpy"]
+    assert one.seconds >= 0
+
+
+# ------------------------------------------------------------------ killed
+
+
+def test_killed_inside_a_write(reading, tmp_path: Path) -> None:
+    """SIGKILL half-way into a file, before and after it is synced and renamed, once or time after time."""
+    scenarios = [
+        "write 1", "write 37", "sync 23", "rename 1", "rename 32", "renamed 1", "renamed 33",
+        "write 3,write 3,rename 11,renamed 11,sync 1",
+    ]  # fmt: skip
+    finish(start(reading, tmp_path / "killed", "scenarios", ";".join(scenarios)))
+    expected = rows(reading.root / "uninterrupted")
+    assert len(expected) == 30 + 3 + 2 + 2
+    for number, scenario in enumerate(scenarios):
+        assert rows(tmp_path / "killed" / str(number)) == expected, scenario
+
+
+def test_killed_at_random_moments(reading, tmp_path: Path) -> None:
+    """From outside, at times that no line of code chooses; the delays are drawn with a fixed seed."""
+    (tmp_path / "go").touch()
+    draw = random.Random(7)
+    folder = tmp_path / "killed"
+    for _ in range(3):
+        process = start(reading, folder, sleep=0.03)
+        while not any(folder.rglob("*.tmp")) and process.poll() is None and not any(folder.rglob("*.json")):
+            time.sleep(0.005)  # until it works
+        time.sleep(draw.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it was done before it was killed: let the toy sleep longer"
+        read_folder(folder, "toy")
+    there = len(rows(folder))
+    (answer,) = finish(start(reading, folder))
+    assert answer.split() == [str(37 - there), str(there)]
+    assert rows(folder) == rows(reading.root / "uninterrupted")
+
+
+# ------------------------------------------------------------------ two at once
+
+
+def test_two_runs_at_once_lose_nothing(reading, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    processes = [start(reading, folder, sleep=0.002) for _ in range(2)]
+    time.sleep(0.3)
+    (tmp_path / "go").touch()
+    answers = [answer.split() for answer in finish(*processes)]
+    assert all(int(written) + int(present) == 37 for written, present in answers)
+    assert sum(int(written) for written, _ in answers) > 37, "they did not run at once: this test tests nothing"
+    assert rows(folder) == rows(reading.root / "uninterrupted")
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_two_runs_at_once_lose_no_note(toy, tmp_path: Path) -> None:
+    """Each notes a failure of its own, between the other's reading and writing of the notes."""
+    toy.edit('    """Count things."""\n', '    raise RuntimeError("broken")\n', "audits.py")
+    folder = tmp_path / "both"
+    processes = [start(toy, folder, "pause", name) for name in ("counting", "reading")]
+    time.sleep(0.3)
+    (tmp_path / "go").touch()
+    finish(*processes)
+    notes = read_problems(folder, "toy")
+    assert sorted(note["state"] for note in notes.values()) == ["blocked", "failed"]
+
+
+# ------------------------------------------------------------------ trouble
+
+
+def test_a_failing_experiment_costs_no_other(toy) -> None:
+    toy.edit('    """Count things."""\n', '    raise ZeroDivisionError("by nought")\n', "audits.py")
+    outcome = toy.run("quick")
+    assert list(outcome.failed.values()) == ["ZeroDivisionError: by nought"]
+    assert len(outcome.written) == 33
+    assert any("by nought" in message for message in toy.progress.said)
+    verdicts = toy.verdicts()
+    assert (verdicts["A1"].outcome, verdicts["A1"].reasons) == ("error", ["ZeroDivisionError: by nought"])
+    assert verdicts["V1"].outcome == "reproduced"
+    toy.edit('    raise ZeroDivisionError("by nought")\n', "    pass\n", "audits.py")
+    assert toy.run("quick", "counting").failed == {}
+    assert toy.verdicts()["A1"].outcome == "reproduced"
+    assert "failed" not in {note["state"] for note in read_problems(toy.folder, "toy").values()}
+
+
+def test_a_failing_seed_costs_no_seed_before_it(toy) -> None:
+    toy.edit("        yield seed, {\"accuracy\"", "        assert seed < 3\n        yield seed, {\"accuracy\"", "experiments.py")
+    outcome = toy.run("quick", "train")
+    assert len(outcome.failed) == 6
+    assert {name.rsplit("/")[-1] for name in outcome.written} == {"0", "1", "2"}
+
+
+def test_a_module_that_cannot_be_imported_costs_no_other(toy) -> None:
+    toy.edit('"""Without running."""\n', "import there_is_no_such_library\n", "audits.py")
+    outcome = toy.run("quick")
+    assert ["there_is_no_such_library" in message for message in outcome.failed.values()] == [True]
+    assert len(outcome.written) == 33
+
+
+def test_a_function_that_is_not_there_is_told_at_once(toy) -> None:
+    """A typo in the ledger, before hours of computing."""
+    toy.edit("    function: audits.counting\n", "    function: audits.count\n")
+    with pytest.raises(LedgerError, match=r"paper.yaml.*`audits.count`"):
+        toy.run("quick")
+    assert not list(toy.folder.rglob("*.json"))
+
+
+def test_altered_data_costs_no_other(toy) -> None:
+    toy.give_data()
+    (toy.root / "data" / "corpus" / "text").write_text("9")
+    outcome = toy.run("quick")
+    (message,) = outcome.failed.values()
+    assert "md5 expected" in message
+    assert "text" in message
+    assert len(outcome.written) == 35
+    assert toy.verdicts()["D1"].outcome == "error"
+
+
+def test_data_that_cannot_be_had_blocks_what_needs_it(toy) -> None:
+    toy.give_data()
+    (toy.root / "data" / "corpus" / "text").unlink()
+    outcome = toy.run("quick")
+    (message,) = outcome.blocked.values()
+    assert "missing" in message
+    assert "text" in message
+    assert (outcome.failed, len(outcome.written)) == ({}, 35)
+    (note,) = read_problems(toy.folder, "toy").values()
+    assert note == {"state": "blocked", "message": message}
+    verdicts = toy.verdicts()
+    assert (verdicts["D1"].outcome, verdicts["D1"].reasons) == ("blocked", [message])
+    assert {v.outcome for name, v in verdicts.items() if name not in ("D1", "O1", "C1")} == {"reproduced"}
+    toy.give_data()
+    assert len(toy.run("quick").written) == 2
+    assert toy.verdicts()["D1"].outcome == "reproduced"
+
+
+def test_blocked_in_the_full_tier_is_blocked(toy) -> None:
+    """Also where the quick tier would run another setting."""
+    toy.edit("    data: [corpus]\n    tiers: {smoke: {seeds: 1}, quick: {seeds: 2}",
+             "    data: [corpus]\n    setting: {part: 1.0}\n    tiers: {smoke: {seeds: 1}, quick: {seeds: 2, set: {part: 0.5}}")  # fmt: skip
+    toy.run("full", "reading")
+    assert toy.verdicts()["D1"].outcome == "blocked"
+
+
+def test_a_damaged_record_is_reported_and_computed_again(toy) -> None:
+    toy.run("quick", "train")
+    before = rows(toy.folder)
+    path = next(toy.folder.rglob("3.json"))
+    path.write_text(path.read_text().replace('"accuracy": ', '"accuracy": 1'))
+    outcome = toy.run("quick", "train")
+    assert len(outcome.written) == 1
+    assert [str(path) in message for message in outcome.damaged] == [True]
+    assert any(str(path) in message for message in toy.progress.said)
+    assert rows(toy.folder) == before
+
+
+def test_a_damaged_record_is_never_averaged(toy) -> None:
+    records = [toy.record("train", seed, {"accuracy": 80.0 + seed}) for seed in range(4)]
+    toy.write_records(records)
+    path = toy.folder / f"{records[3].id}.json"
+    path.write_text(path.read_text().replace("83.0", "8300.0"))
+    verdict = toy.verdicts()["V1"]
+    assert (verdict.n, verdict.measured) == (3, pytest.approx(81.0))
+    assert len(verdict.records) == 3
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ('{"accuracy": 1.0, "loss": 2.0}', "accuracy, loss"),
+        ("{}", "declares accuracy"),
+        ('{"acuracy": 1.0}', "acuracy"),
+        ('{"accuracy": "high"}', "high"),
+        ('{"accuracy": None}', "NoneType"),
+        ('[{"accuracy": 1.0}, {"accuracy": 2.0}]', "2 rows"),
+        ("[]", "0 rows"),
+    ],
+)
+def test_rows_that_the_ledger_does_not_declare_are_refused(toy, returned: str, message: str) -> None:
+    toy.edit('yield seed, {"accuracy": level + noise}', f"yield seed, {returned}", "experiments.py")
+    outcome = toy.run("quick", "train")
+    assert outcome.written == []
+    assert len(outcome.failed) == 6
+    assert all(message in why for why in outcome.failed.values()), outcome.failed
+    assert not list((toy.folder / "toy").rglob("*/*/*.json"))
+
+
+def test_a_row_without_its_index_is_refused(toy) -> None:
+    toy.edit('{"size": s, "cost"', '{"cost"', "experiments.py")
+    outcome = toy.run("quick", "growth")
+    assert ["declares cost, size" in why for why in outcome.failed.values()] == [True]
+
+
+@pytest.mark.parametrize(("seeds", "message"), [("seeds[:-1]", "nothing for the seeds [4]"), ("[*seeds, 99]", "99"), ("[0, *seeds]", "0")])  # fmt: skip
+def test_seeds_that_were_not_asked_for_are_refused(toy, seeds: str, message: str) -> None:
+    toy.edit('    """Draw an accuracy."""\n', f"    seeds = {seeds}\n", "experiments.py")
+    outcome = toy.run("quick", "train")
+    assert all(message in why for why in outcome.failed.values())
+    assert len(outcome.failed) == 6
+    assert not any(name.endswith("/99") for name in outcome.written)
+
+
+def test_code_edited_during_a_run_counts_for_the_next(toy) -> None:
+    """The record names the code that made it, not what the file holds when the record is written."""
+    toy.edit(
+        '    """Draw an accuracy."""\n',
+        "    from pathlib import Path\n    model = Path(__file__).with_name('model.py')\n"
+        "    model.write_text(model.read_text().replace('0.0', '9.9'))\n",
+        "experiments.py",
+    )
+    before = toy.record("train", 0, {"accuracy": 0.0}).code
+    outcome = toy.run("quick", "train")
+    assert len(outcome.written) == 30
+    records, _ = read_folder(toy.folder, "toy")
+    assert {record.code for record in records} == {before}
+    assert toy.record("train", 0, {"accuracy": 0.0}).code != before
+
+
+def test_unknown_files_in_the_folder_do_not_matter(toy) -> None:
+    toy.run("quick", "counting")
+    problems_file(toy.folder, "toy").write_text("{")
+    (toy.folder / "toy" / "counting" / "notes.txt").write_text("hello")
+    assert toy.run("quick", "counting").written == []
+
+
+# ------------------------------------------------------------------ what a tier can support
+
+
+def test_smoke_never_supports_a_verdict(toy) -> None:
+    toy.give_data()
+    assert len(toy.run("smoke").written) > 10
+    verdicts = toy.verdicts()
+    supported = {v.claim for v in verdicts.values() if v.outcome != "not_run"}
+    # their smoke setting is the paper's: such records are quick ones, too few for anything but a fixed number
+    assert supported <= {"A1", "P1", "D1"}
+    assert verdicts["D1"].outcome == "inconclusive"
+    assert verdicts["P1"].outcome == "inconclusive"
+    assert all(v.tier != "smoke" for v in verdicts.values())
+
+
+def test_a_reduced_setting_supports_only_what_it_lists(toy) -> None:
+    toy.run("quick", "growth")
+    verdicts = toy.verdicts()
+    assert (verdicts["S1"].outcome, verdicts["S1"].tier, verdicts["S1"].n) == ("reproduced", "quick", 3)
+    curve = verdicts["C1"]
+    assert (curve.outcome, curve.tier, curve.measured) == ("inconclusive", "quick", None)
+    assert "reduced setting, which cannot support a curve claim" in curve.reasons[0]
+    toy.run("full", "growth")
+    verdicts = toy.verdicts()
+    assert [(verdicts[c].outcome, verdicts[c].tier, verdicts[c].n) for c in ("S1", "C1")] == [
+        ("reproduced", "full", 4),
+        ("reproduced", "full", 4),
+    ]
+
+
+def test_tier_of_a_verdict_is_named_by_its_seeds(toy) -> None:
+    toy.run("quick", "train")
+    verdict = toy.verdicts()["V1"]
+    assert (verdict.tier, verdict.n) == ("quick", 5)
+    toy.run("full", "train", seeds=range(9))
+    assert (toy.verdicts()["V1"].tier, toy.verdicts()["V1"].n) == ("quick", 9)
+    toy.run("full", "train")
+    assert (toy.verdicts()["V1"].tier, toy.verdicts()["V1"].n) == ("full", 10)
+
+
+def test_an_experiment_of_the_smoke_tier_only(toy) -> None:
+    toy.edit("{smoke: {seeds: 1}, quick: {seeds: 2}, full: {seeds: 2}}\n  reading", "{smoke: {seeds: 1}}\n  reading")
+    toy.run("smoke", "counting")
+    verdict = toy.verdicts()["A1"]
+    assert (verdict.outcome, verdict.records) == ("not_run", [])
+
+
+def test_overriding_a_setting_makes_other_records(toy) -> None:
+    (job,) = [job for job in jobs(toy.ledger, "quick", "train") if job.needed_by == ("V1", "H1")]
+    changed = replace(job, setting={**job.setting, "level": 81.0})
+    from repro.run import run
+
+    run(toy.project, toy.ledger, [changed], toy.folder, progress=toy.progress)
+    assert toy.verdicts()["V1"].outcome == "not_run"

@@ -18,7 +18,7 @@ Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 
 
 def _bytes_per_seed(graph: CitationGraph, setting: Mapping[str, Any], layers: int = 2) -> float:
-    """What one seed needs at its peak: dropped-out features with their masks, activations, weights, moments."""
+    """What one seed needs at its peak: dropped-out features and masks, activations, weights, moments."""
     nodes, features = graph.features.shape
     activations = nodes * setting["hidden"] * layers * 24
     return 40 * graph.features.nnz + activations + 24 * features * setting["hidden"] + 40 * nodes

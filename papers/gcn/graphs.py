@@ -19,8 +19,9 @@ def normalise_features(X: sp.csr_matrix, how: str) -> sp.csr_matrix:
 
     Args:
         X: raw features ``(nodes, features)``.
-        how: ``row`` divides each row by its sum and leaves zero rows zero, as the released code does; ``none``
-            leaves X as it is; ``clamped`` divides by at least 1, as PyG's ``NormalizeFeatures`` does.
+        how: ``row`` divides each row by its sum and leaves zero rows zero, as the released code does;
+            ``none`` leaves X as it is; ``clamped`` divides by at least 1, as PyG's ``NormalizeFeatures``
+            does.
     """
     if how == "none":
         return X

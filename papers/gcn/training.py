@@ -1,4 +1,4 @@
-"""One training run of the paper's protocol, for many seeds, with every deviation as a switch (Section 5.2)."""
+"""The protocol of Section 5.2, for many seeds at once, with every deviation as a switch."""
 
 from __future__ import annotations
 
@@ -103,8 +103,9 @@ def subsets(
 def stopping_rule(name: str) -> StoppingRule:
     """Return what ends a seed's training.
 
-    ``paper`` watches the validation loss as equation 10 defines it, the cross-entropy; ``paper_with_l2`` the same
-    rule on the loss with the L2 term, as the released code reports it; ``released_code`` that code's rule.
+    ``paper`` watches the validation loss as equation 10 defines it, the cross-entropy; ``paper_with_l2`` is
+    the same rule on the loss with its L2 term, as the released code reports it; ``released_code`` is that
+    code's rule.
     """
     rules: dict[str, StoppingRule] = {
         "paper": Patience("loss", WINDOW),

@@ -108,10 +108,13 @@ def _print_records(
         changed = {k: v for k, v in arm.setting.items() if v != plan.setting[k]}
         setting = ", ".join(f"{k}={v}" for k, v in changed.items()) or "the protocol as it is"
         console.print(
-            f"\n[bold]{escape(arm.experiment)}/{setting_hash(arm.setting)}[/] {escape(setting)}", highlight=False
+            f"\n[bold]{escape(arm.experiment)}/{setting_hash(arm.setting)}[/] {escape(setting)}",
+            highlight=False,
         )
         seeds = [r.seed for r in records]
-        console.print(f"  records     {len(records)}, seeds {seeds[0]}…{seeds[-1]}" if seeds else "  no records")
+        console.print(
+            f"  records     {len(records)}, seeds {seeds[0]}…{seeds[-1]}" if seeds else "  no records"
+        )
         for code in sorted({r.code for r in records}):
             console.print(f"  code        {code} ({plan.function} and what it imports)", highlight=False)
         for data in sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}):

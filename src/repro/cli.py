@@ -68,7 +68,9 @@ def _folder(project: Project, records: str) -> Path:
     named = {"reference": project.reference, "local": project.local}
     folder = named.get(records, Path(records))
     if records not in named and not folder.is_dir():
-        raise ReproError(f"--records {records}: give `reference`, `local` or a folder; there is no folder of that name")
+        raise ReproError(
+            f"--records {records}: give `reference`, `local` or a folder; there is no folder of that name"
+        )
     return folder
 
 
@@ -86,8 +88,8 @@ def parse_seeds(text: str) -> list[int]:
         else:
             seeds = []
             for part in text.split(","):
-                first, _, last = part.partition("-")
-                seeds += range(int(first), int(last or first) + 1)
+                first, to, last = part.partition("-")
+                seeds += range(int(first), int(last if to else first) + 1)
     except ValueError:
         seeds = []
     if not seeds:
@@ -102,6 +104,7 @@ def list_papers() -> None:
     Example: repro list
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from repro.judge import judge
@@ -109,12 +112,13 @@ def list_papers() -> None:
     project, console = _project(), Console()
     for paper in project.paper_ids():
         ledger = project.ledger(paper)
-        table = Table(title=f"{paper}: {ledger.paper.title} ({ledger.paper.venue} {ledger.paper.year})")
+        title = f"{paper}: {ledger.paper.title} ({ledger.paper.venue} {ledger.paper.year})"
+        table = Table(title=escape(title))
         for column in ("claim", "kind", "statement", "reference"):
             table.add_column(column)
         verdicts = {v.claim: v for v in judge(_evidence(project, paper, "reference"))}
         for claim in ledger.all_claims():
-            table.add_row(claim.id, claim.kind, claim.statement, verdicts[claim.id].outcome)
+            table.add_row(claim.id, claim.kind, escape(claim.statement), verdicts[claim.id].outcome)
         console.print(table)
 
 
@@ -140,7 +144,7 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="100, or 7,12-15; default: as the tier plans")] = None,
     device: Annotated[Device, typer.Option(help="where to run")] = Device.auto,
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a setting: key=value")] = None,
-    threads: Annotated[int | None, typer.Option(help="processor threads; default: all")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="processor threads; default: all")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the records; default: results/local")] = None,
 ) -> None:
     """Run what the records lack. Killed at any point, the next call goes on from there.
@@ -209,7 +213,10 @@ def judge(
     project = _project()
     verdicts: list[Verdict] = []
     for name in _papers(project, paper):
-        verdicts += judge_evidence(_evidence(project, name, records))
+        evidence = _evidence(project, name, records)
+        for damage in evidence.damaged:
+            typer.echo(f"damaged, not counted: {damage}", err=True)
+        verdicts += judge_evidence(evidence)
     exceptions = known_exceptions(project.papers / "known_exceptions.yaml")
     if junit:
         write_junit(junit, verdicts, exceptions)
@@ -380,6 +387,11 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

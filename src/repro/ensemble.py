@@ -1,8 +1,8 @@
 """Many seeds at once: S copies of a model, written for one seed, trained together.
 
 ``torch.func.stack_module_state`` stacks the copies' parameters, ``functional_call`` under ``vmap`` runs them.
-The loss of the batch is the *sum* of the seeds' losses, so each seed receives exactly its own gradient. A seed
-that stops leaves the batch and costs nothing more.
+The loss of the batch is the *sum* of the seeds' losses, so each seed receives exactly its own gradient. A
+seed that stops leaves the batch and costs nothing more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Ensemble:
 
     def __init__(self, build: Callable[[int], nn.Module], seeds: Sequence[int], device: Any = "cpu") -> None:
         models = [build(seed) for seed in seeds]
-        parameters, buffers = stack_module_state(models)  # type: ignore[arg-type]
+        parameters, buffers = stack_module_state(models)
         self.seeds = torch.as_tensor(list(seeds), dtype=torch.int64, device=device)
         self.parameters = {
             name: p.detach().to(device).contiguous().requires_grad_() for name, p in parameters.items()
@@ -40,7 +40,7 @@ class Ensemble:
         return len(self.seeds)
 
     def __call__(self, *args: Any, per_seed: Sequence[Tensor | None] = ()) -> Tensor:
-        """Run all copies: ``args`` are shared; each of ``per_seed`` (given last) has a leading dimension S."""
+        """Run all copies: ``args`` are shared; each of ``per_seed`` (passed last) has a leading dimension S."""
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], *own: Any) -> Tensor:
             return functional_call(self.template, (parameters, buffers), (*args, *own))

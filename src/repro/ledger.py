@@ -6,7 +6,7 @@ file, the line and the key. See ``docs/ledger.md`` for a guide.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 

@@ -99,7 +99,9 @@ def _load(path: Path, stamp: tuple[int, int]) -> Ledger:
     try:
         ledger = Ledger.model_validate(document.value)
     except ValidationError as failure:
-        document.fail(*_explain(failure.errors()[0], document))
+        # A misspelt key is unknown, and what it should have been is missing: the first says more.
+        errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
+        document.fail(*_explain(errors[0], document))
     _check(ledger, document)
     return ledger
 

@@ -216,7 +216,9 @@ def _run_job(
     try:
         for seed, rows in function(job.setting, seeds, context):
             if seed not in unfinished:
-                raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")
+                raise RuntimeError(
+                    f"the experiment returned the seed {seed}, which was not asked for, or twice"
+                )
             unfinished.discard(seed)
             pending.append((seed, rows if isinstance(rows, list) else [rows]))
             if time.perf_counter() - started > 1:

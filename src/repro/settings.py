@@ -21,7 +21,9 @@ def check_experiment(ledger: Ledger, name: str | None) -> None:
         SettingError: listing those it has.
     """
     if name is not None and name not in ledger.experiments:
-        raise SettingError(f"no experiment `{name}` in {ledger.paper.id}" + _hint(name, list(ledger.experiments)))
+        raise SettingError(
+            f"no experiment `{name}` in {ledger.paper.id}" + _hint(name, list(ledger.experiments))
+        )
 
 
 def _parse(text: str, default: Scalar) -> Scalar:

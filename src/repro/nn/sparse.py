@@ -3,8 +3,8 @@
 A model is written for one seed and vectorised by ``torch.vmap``; the two products here carry their own vmap
 rules, because that is where the speed comes from:
 
-- a matrix with *fixed* values (an adjacency) times S dense matrices is one product, with the seeds folded into
-  the feature dimension;
+- a matrix with *fixed* values (an adjacency) times S dense matrices is one product, with the seeds folded
+  into the feature dimension;
 - a matrix whose *values differ by seed* (dropped-out bag-of-words features) is one product with the
   block-diagonal matrix of the S copies.
 
@@ -140,13 +140,13 @@ class _Fixed(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[int | None], matrix: SparseMatrix, dense: Tensor) -> Any:
-        folded = dense.movedim(in_dims[1], 1)  # (cols, S, features)
+        folded = dense.movedim(in_dims[1], 1)  # type: ignore[arg-type]  # (cols, S, features)
         out = _Fixed.apply(matrix, folded.reshape(folded.shape[0], -1))
         return out.view(matrix.shape[0], *folded.shape[1:]), 1
 
 
 class _PerSeed(torch.autograd.Function):
-    """``A_s @ dense_s`` for S matrices of one structure: values ``(S, nnz)``, dense ``(S, cols, features)``."""
+    """``A_s @ dense_s``, S matrices of one structure: values ``(S, nnz)``, dense ``(S, cols, features)``."""
 
     @staticmethod
     def forward(matrix: SparseMatrix, values: Tensor, dense: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib
+from matplotlib import style
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness, and in grey by marker and dash.
@@ -14,7 +15,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79
 GREY, PAPER = "#666666", "#222222"
 SOURCES = {"reference": (BLUE, "o"), "yours": (ORANGE, "s")}
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "figure.dpi": 100,
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -55,5 +56,5 @@ class Drawn:
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure in the common style, without the global state of pyplot."""
-    matplotlib.rcParams.update(STYLE)
+    style.use(STYLE)
     return Figure(figsize=(width, height))

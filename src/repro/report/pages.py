@@ -66,7 +66,9 @@ def _index(project: Project) -> Path:
     page = (
         templates()
         .get_template("index.html")
-        .render(title="Are the papers' claims true?", papers=[r.ledger.paper for r in reports], tallies=tallies)
+        .render(
+            title="Are the papers' claims true?", papers=[r.ledger.paper for r in reports], tallies=tallies
+        )
     )
     path = project.site / "index.html"
     write_atomically(path, page.encode())

@@ -32,7 +32,7 @@ def peak_bytes() -> int:
 def train(root: Path, dataset: str, seeds: int, epochs: int) -> int:
     """Run the ``citation`` experiment as ``repro run`` does and return this process's peak in bytes.
 
-    Memory is at its peak after the first epochs; more of them hold no more.
+    A few epochs are enough: more of them hold hardly more.
     """
     from repro.context import Context, available_memory
     from repro.project import Project

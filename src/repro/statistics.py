@@ -263,7 +263,7 @@ def apply_family(decisions: Sequence[Decision]) -> list[Decision]:
             ruled = Outcome.reproduced if field == "p_equivalence" else d.outside_means
             if p > ALPHA and d.outcome is ruled:
                 note = f"Alone it is {ruled}; as one of {len(tested)} claims its p is {p:.2g} (Holm)."
-                result[i] = replace(d, outcome=Outcome.inconclusive, reasons=(*d.reasons, note))
+                result[i] = replace(d, outcome=Outcome.inconclusive, reasons=(note, *d.reasons))
     return result
 
 

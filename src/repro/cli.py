@@ -178,7 +178,13 @@ def run(
         jobs = _overridden(ledger, jobs, set_)
     with Bar(Console(stderr=True), paper) as bar:
         outcome = run_jobs(
-            project, ledger, jobs, out or project.local, device=device.value, threads=threads, progress=bar
+            project,
+            ledger,
+            jobs,
+            out or project.records_of(tier.value),
+            device=device.value,
+            threads=threads,
+            progress=bar,
         )
     typer.echo(
         f"{paper}: {len(outcome.written)} records written, {outcome.present} were there, "

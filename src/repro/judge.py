@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from repro import statistics
+from repro.data.fetch import require
+from repro.errors import DataUnavailable
 from repro.freshness import staleness
 from repro.ledger import (
     AuditClaim,
@@ -93,6 +95,7 @@ class Evidence:
     stale: list[tuple[Record, str]] = field(default_factory=list)
     damaged: list[RecordDamaged] = field(default_factory=list)
     problems: dict[str, dict[str, str]] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def _by_arm(self) -> dict[tuple[str, str], list[Record]]:
@@ -144,16 +147,36 @@ class Evidence:
         if problem:
             outcome = Outcome.blocked if problem["state"] == "blocked" else Outcome.error
             return outcome, problem["message"]
+        for name in self.ledger.experiments[arm.experiment].data:
+            if name in self.unavailable:
+                return Outcome.blocked, self.unavailable[name]
         if key in self._stale_arms:
             whys = self._stale_arms[key]
             return Outcome.not_run, f"{len(whys)} records are stale and do not count: {whys[0]}"
         return Outcome.not_run, "no runs yet"
 
 
+def _unavailable(project: Project, ledger: Ledger) -> dict[str, str]:
+    """Return the data sets of a paper that are not here, with the files, the sources and what to do."""
+    found = {}
+    for name in {name for experiment in ledger.experiments.values() for name in experiment.data}:
+        try:
+            require(name, project.root)
+        except DataUnavailable as missing:
+            found[name] = str(missing)
+    return found
+
+
 def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
     """Read one paper's records below ``folder`` and set aside the stale and the damaged."""
     records, damaged = read_folder(folder, ledger.paper.id)
-    evidence = Evidence(ledger, [], damaged=damaged, problems=read_problems(folder, ledger.paper.id))
+    evidence = Evidence(
+        ledger,
+        [],
+        damaged=damaged,
+        problems=read_problems(folder, ledger.paper.id),
+        unavailable=_unavailable(project, ledger),
+    )
     stale = staleness(project, ledger)
     for record in records:
         why = stale(record)

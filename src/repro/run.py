@@ -119,7 +119,9 @@ def run(
     progress.start([(job, len(seeds)) for job, seeds in todo])
     if not todo:
         return outcome
-    (folder / paper).mkdir(parents=True, exist_ok=True)  # if this cannot be, let it fail before hours of computing
+    (folder / paper).mkdir(
+        parents=True, exist_ok=True
+    )  # if this cannot be, let it fail before hours of computing
     machine = _prepare(project, device, threads)
     codes = {name: _load(project, ledger, name) for name in dict.fromkeys(job.experiment for job, _ in todo)}
     for job, seeds in todo:

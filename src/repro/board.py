@@ -14,7 +14,7 @@ from repro.ledger import TIERS, Tier
 from repro.plan import claim_arms, jobs, setting_hash
 from repro.project import Project
 from repro.run import missing_seeds
-from repro.words import MARKS, OUTCOMES, interval, number, tally
+from repro.words import MARKS, OUTCOMES, interval, number, printed, tally, unit_of, unit_of_difference
 
 COLOURS = {
     "reproduced": "green",
@@ -31,7 +31,7 @@ def _outcome(outcome: str) -> str:
     return f"[{COLOURS[outcome]}]{MARKS[outcome]} {outcome}[/]"
 
 
-def print_board(verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> None:
+def print_board(project: Project, verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> None:
     """Print one line per claim, what needs attention first; then why, and a count."""
     console = Console()
     if not console.is_terminal:  # a log has no width of its own; do not fold the ids
@@ -39,12 +39,14 @@ def print_board(verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> N
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("claim", "verdict", "published", "ours", "90 % interval", "n"):
         table.add_column(column, no_wrap=column in ("verdict", "90 % interval"), overflow="fold")
+    papers = dict.fromkeys(verdict.paper for verdict in verdicts)
+    claims = {claim.id: claim for paper in papers for claim in project.ledger(paper).all_claims()}
     ordered = sorted(verdicts, key=lambda v: (v.paper, OUTCOMES.index(v.outcome)))
     for verdict in ordered:
         table.add_row(
             escape(verdict.claim),
             _outcome(verdict.outcome),
-            number(verdict.published),
+            printed(claims[verdict.claim]),
             number(verdict.measured),
             escape(interval(verdict.interval)),
             str(verdict.n or ""),
@@ -56,7 +58,7 @@ def print_board(verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> N
             if verdict.claim in exceptions:
                 why = f"known exception: {exceptions[verdict.claim]}"
             console.print(f"[bold]{escape(verdict.claim)}[/]: {escape(why)}", highlight=False)
-    for paper in dict.fromkeys(v.paper for v in verdicts):
+    for paper in papers:
         console.print(f"[bold]{escape(paper)}[/]: {tally(v for v in verdicts if v.paper == paper)}")
 
 
@@ -65,7 +67,7 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
     console, ledger = Console(), evidence.ledger
     claim = ledger.claim(claim_id)
     verdict = next(v for v in judge(evidence) if v.claim == claim_id)
-    unit = ledger.quantities[claim.measure.quantity].unit
+    unit = unit_of(claim, ledger)
 
     def line(label: str, text: object) -> None:
         if text not in ("", None):
@@ -77,7 +79,7 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
     console.print(f"[bold]{'verdict':<12}[/] {_outcome(verdict.outcome)}")
     for reason in verdict.reasons:
         line("  because", reason)
-    line("published", number(verdict.published, unit))
+    line("published", printed(claim))
     line("ours", f"{number(verdict.measured, unit)} {interval(verdict.interval)}" if verdict.n else "")
     line("runs", f"{verdict.n} ({verdict.tier} tier, {where} records)" if verdict.n else "")
     line("margin", f"± {number(verdict.margin, unit)}" if verdict.margin else "")
@@ -90,7 +92,7 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
             line(
                 "deviation",
                 f"{effect.deviation} = {effect.alternative} on {effect.where}: {e.value:+.2f} "
-                f"{interval((e.low, e.high))} {unit}, n = {e.n}",
+                f"{interval((e.low, e.high))} {unit_of_difference(unit)}, n = {e.n}",
             )
     _print_records(console, project, evidence, claim_id, verdict)
     seeds = f" --tier {verdict.tier}" if verdict.tier else ""

@@ -229,7 +229,7 @@ def judge(
     if json_:
         typer.echo(json.dumps({"verdicts": [verdict.as_json() for verdict in verdicts]}, indent=1))
     else:
-        print_board(verdicts, exceptions)
+        print_board(project, verdicts, exceptions)
     if any(v.outcome in ("contradicted", "error") and v.claim not in exceptions for v in verdicts):
         raise typer.Exit(1)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from math import isfinite
+from math import isfinite, log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from repro.judge import Verdict
+    from repro.ledger import Claim, Ledger
 
 # Order of a board: what needs attention first.
 OUTCOMES = ("contradicted", "error", "inconclusive", "better", "reproduced", "blocked", "not_run")
@@ -48,6 +49,37 @@ def interval(low_high: Iterable[float] | None) -> str:
     width = abs(high - low)
     decimals = 2 if width >= 0.1 or width == 0 else min(6, 2 + len(f"{1 / width:.0f}"))
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def printed(claim: Claim) -> str:
+    """Return what the paper prints, with the digits it prints: a value with its ±, a bound, a slope, a place."""
+    if claim.kind in ("value", "audit"):
+        published = claim.published
+        decimals = max(0, round(-log10(2 * published.rounding))) if published.rounding else None
+        text = number(published.value) if decimals is None else f"{published.value:.{decimals}f}"
+        if published.dispersion is None:
+            return text
+        return f"{text} ± {number(published.dispersion)} ({published.dispersion_kind})"
+    if claim.kind == "threshold":
+        return f"{claim.direction} {number(claim.bound)}"
+    if claim.kind == "scaling":
+        return f"slope {number(claim.slope)}"
+    if claim.kind == "curve":
+        return "best at " + " or ".join(number(x) for x in claim.peak)
+    return f"by {number(claim.at_least)} or more" if claim.kind == "ordering" and claim.at_least else ""
+
+
+def unit_of_difference(unit: str) -> str:
+    """Return the unit of a difference: of percentages, points."""
+    return "points" if unit == "%" else unit
+
+
+def unit_of(claim: Claim, ledger: Ledger) -> str:
+    """Return the unit of what is measured for a claim: a slope has none, an ordering that of a difference."""
+    unit = ledger.quantities[claim.measure.quantity].unit
+    if claim.kind == "scaling":
+        return ""
+    return unit_of_difference(unit) if claim.kind in ("ordering", "curve") else unit
 
 
 def tally(verdicts: Iterable[Verdict]) -> str:

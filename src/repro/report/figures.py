@@ -11,6 +11,7 @@ from repro.ledger import Ledger
 from repro.plan import Arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
 from repro.statistics import mean_interval
+from repro.words import unit_of_difference
 
 Sources = Mapping[str, Evidence]
 Verdicts = Mapping[str, Mapping[str, Verdict]]
@@ -91,7 +92,7 @@ def deviation_effects(evidence: Evidence, caption: str) -> Drawn | None:
     axis.set_yticks(range(len(names)), [f"{_label(a)}: {_label(b)}" for a, b in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel(f"change of mean {_label(found[0].quantity)} [{unit}], 95 % interval")
+    axis.set_xlabel(f"change of mean {_label(found[0].quantity)} [{unit_of_difference(unit)}], 95 % interval")
     fig.legend(loc="outside lower center", ncols=len(places))
     alt = "Effect of each deviation from the protocol on " + ", ".join(places)
     return Drawn(fig, "What each deviation changes", alt, caption)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from repro.judge import Verdict
 from repro.ledger import Ledger
-from repro.words import interval, number, tally
+from repro.words import interval, number, printed, tally, unit_of
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -14,12 +14,30 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _measured(ledger: Ledger, verdict: Verdict) -> str:
-    unit = ledger.quantities[ledger.claim(verdict.claim).measure.quantity].unit
-    unit = "" if verdict.kind == "scaling" else unit
-    text = number(verdict.measured, unit)
-    if verdict.interval:
-        text += f" {interval(verdict.interval)}"
-    return text
+    text = number(verdict.measured, unit_of(ledger.claim(verdict.claim), ledger))
+    return f"{text} {interval(verdict.interval)}" if verdict.interval else text
+
+
+KINDS = {
+    "value": "values",
+    "ordering": "orderings",
+    "threshold": "bounds",
+    "scaling": "growth laws",
+    "curve": "shapes of curves",
+    "property": "properties",
+    "audit": "audits",
+}
+
+
+def _reproduced(every: Sequence[Verdict]) -> str:
+    """Return how many claims of each kind hold: ``21 of 27 values``."""
+    parts = []
+    for kind, name in KINDS.items():
+        all_of_kind = [v for v in every if v.kind == kind]
+        held = sum(v.outcome == "reproduced" for v in all_of_kind)
+        if held:
+            parts.append(f"{held} of {len(all_of_kind)} {name}")
+    return _join(parts)
 
 
 def paragraphs(ledger: Ledger, verdicts: Iterable[Verdict], exceptions: Iterable[str] = ()) -> list[str]:
@@ -38,7 +56,7 @@ def paragraphs(ledger: Ledger, verdicts: Iterable[Verdict], exceptions: Iterable
     known = set(exceptions)
     for verdict in by_outcome.get("contradicted", []):
         claim = ledger.claim(verdict.claim)
-        said = f"printed {number(verdict.published)}, " if verdict.published is not None else ""
+        said = f"printed {printed(claim)}, " if printed(claim) else ""
         note = " (a known exception)" if verdict.claim in known else ""
         reason = "" if verdict.kind in ("value", "audit") else f" {verdict.reasons[0]}"
         texts.append(
@@ -53,12 +71,11 @@ def paragraphs(ledger: Ledger, verdicts: Iterable[Verdict], exceptions: Iterable
     for verdict in by_outcome.get("better", []):
         claim = ledger.claim(verdict.claim)
         texts.append(
-            f"Better than published: “{claim.statement}”: printed {number(verdict.published)}, "
+            f"Better than published: “{claim.statement}”: printed {printed(claim)}, "
             f"found {_measured(ledger, verdict)}."
         )
     if by_outcome.get("reproduced"):
-        ids = [v.claim for v in by_outcome["reproduced"]]
-        texts.append(f"Reproduced: {_join(ids)}.")
+        texts.append(f"Reproduced: {_reproduced(every)}.")
     for verdict in by_outcome.get("blocked", []):
         texts.append(f"Blocked: “{ledger.claim(verdict.claim).statement}”: {verdict.reasons[0]}")
     if by_outcome.get("not_run"):

@@ -7,7 +7,7 @@ from repro.judge import effects, gather, judge, known_exceptions
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report.found import paragraphs
-from repro.words import MARKS, interval, number
+from repro.words import MARKS, interval, number, printed, unit_of, unit_of_difference
 
 BEGIN = "<!-- generated from results/reference by `repro keep`; do not edit -->"
 END = "<!-- end of the generated part -->"
@@ -26,18 +26,17 @@ def generated(project: Project, paper: str) -> str:
     lines = [f"- {_cell(text)}" for text in paragraphs(ledger, verdicts, exceptions)]
     lines += ["", "| claim | published | ours | n | verdict |", "|---|---|---|---|---|"]
     for verdict in verdicts:
-        unit = ledger.quantities[ledger.claim(verdict.claim).measure.quantity].unit
-        unit = "" if verdict.kind == "scaling" else unit
-        ours = f"{number(verdict.measured, unit)} {interval(verdict.interval)}".strip()
+        claim = ledger.claim(verdict.claim)
+        ours = f"{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
         lines.append(
-            f"| {_cell(verdict.claim)} | {number(verdict.published)} | {ours} | {verdict.n or ''} "
+            f"| {_cell(verdict.claim)} | {_cell(printed(claim))} | {ours} | {verdict.n or ''} "
             f"| {MARKS[verdict.outcome]} {verdict.outcome.replace('_', ' ')} |"
         )
     lines += ["", "| deviation | where | effect on the mean, 95 % interval | n |", "|---|---|---|---|"]
     for effect in effects(evidence):
         if effect.estimate:
             e = effect.estimate
-            unit = ledger.quantities[effect.quantity].unit
+            unit = unit_of_difference(ledger.quantities[effect.quantity].unit)
             lines.append(
                 f"| {_cell(effect.deviation)}: {_cell(effect.alternative)} | {_cell(effect.where)} "
                 f"| {e.value:+.2f} {interval((e.low, e.high))} {unit} | {e.n} |"

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from repro import words
 from repro.judge import Evidence, Verdict, effects
-from repro.ledger import Claim, Ledger
+from repro.ledger import Ledger
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +19,9 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("repro.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(number=words.number, interval=words.interval)
+    environment.filters.update(
+        number=words.number, interval=words.interval, of_difference=words.unit_of_difference
+    )
     environment.globals["marks"] = words.MARKS
     return environment
 
@@ -40,30 +42,13 @@ def claims_table(ledger: Ledger, verdicts: Mapping[str, Mapping[str, Verdict]]) 
     rows = [
         {
             "claim": claim,
-            "unit": ledger.quantities[claim.measure.quantity].unit,
-            "published": _published(claim),
+            "unit": words.unit_of(claim, ledger),
+            "published": words.printed(claim),
             "verdicts": {source: found[claim.id] for source, found in verdicts.items()},
         }
         for claim in ledger.all_claims()
     ]
     return templates().get_template("claims.html").render(rows=rows, sources=list(verdicts))
-
-
-def _published(claim: Claim) -> str:
-    number = getattr(claim, "published", None)
-    if number is not None:
-        spread = f" ± {words.number(number.dispersion)}" if number.dispersion is not None else ""
-        kind = f" ({number.dispersion_kind})" if number.dispersion_kind else ""
-        return f"{words.number(number.value)}{spread}{kind}"
-    if claim.kind == "threshold":
-        return f"{claim.direction} {words.number(claim.bound)}"
-    if claim.kind == "scaling":
-        return f"slope {words.number(claim.slope)}"
-    if claim.kind == "curve":
-        return "best at " + " or ".join(words.number(x) for x in claim.peak)
-    if claim.kind == "ordering" and claim.at_least:
-        return f"by {words.number(claim.at_least)} or more"
-    return ""
 
 
 def deviations_table(evidence: Evidence) -> str:

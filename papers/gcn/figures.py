@@ -77,6 +77,7 @@ def _appendix_b(sources: Sources) -> Iterator[Drawn]:
         return
     fig = new_figure(10, 3.9)
     axes = fig.subplots(1, 3, sharey=True)
+    folds: dict[str, int] = {}
     for axis, name in zip(axes, DATASETS, strict=True):
         for residual, colour in ((False, BLUE), (True, ORANGE)):
             for quantity, line, marker in (("train_accuracy", "--", "^"), ("test_accuracy", "-", "o")):
@@ -85,7 +86,8 @@ def _appendix_b(sources: Sources) -> Iterator[Drawn]:
                     axis.fill_between(xs, *np.transpose(spans), color=colour, alpha=0.15, linewidth=0)
                     axis.plot(xs, means, line, marker=marker, markersize=4, color=colour)
                     runs = len(sources[source].of(arms[name, residual]))
-                    axis.set_title(f"{name} ({runs} folds)", fontsize=10)
+                    folds[name] = min(runs, folds.get(name, runs))
+        axis.set_title(f"{name} ({folds.get(name, 0)} folds)", fontsize=10)
         axis.set_xlabel("layers")
         axis.set_xticks(range(1, 11))
     axes[0].set_ylabel("accuracy [%]")

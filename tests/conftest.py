@@ -373,9 +373,7 @@ class Toy:
 
 
 @pytest.fixture
-def make_toy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Toy]]:
+def make_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Toy]]:
     """Return a function that makes a project in a folder of its own."""
     path_before = list(sys.path)
     monkeypatch.delenv("REPRO_ROOT", raising=False)

@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "project": {"errors", "ledger", "ledger_file"},
     "provenance": {"errors"},
     "freshness": {"data", "errors", "ledger", "project", "provenance", "records"},
-    "judge": {"errors", "freshness", "ledger", "plan", "project", "records", "statistics"},
+    "judge": {"data", "errors", "freshness", "ledger", "plan", "project", "records", "statistics"},
     "context": set(),
     "randomness": set(),
     "stopping": set(),
@@ -133,7 +133,9 @@ def test_the_command_line_loads_nothing_of_the_harness_before_it_must() -> None:
     assert parts_of_the_harness(imports(MODULES["repro.cli"], "repro.cli", top_only=True)) <= {"errors"}
 
 
-@pytest.mark.parametrize("figures", sorted((ROOT / "papers").glob("*/figures.py")), ids=lambda p: p.parent.name)
+@pytest.mark.parametrize(
+    "figures", sorted((ROOT / "papers").glob("*/figures.py")), ids=lambda p: p.parent.name
+)
 def test_figures_compute_nothing(figures: Path) -> None:
     """They read records: neither the paper's model nor its experiments, nor what runs them."""
     names = imports(figures, f"papers.{figures.parent.name}.figures")

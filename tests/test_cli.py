@@ -57,7 +57,11 @@ MISTAKES: dict[tuple[str, ...], list[str]] = {
     ("run", "toy", "--seeds", "5-3"): ["--seeds 5-3"],
     ("run", "toy", "--seeds", "1,,2"): ["--seeds 1,,2"],
     ("run", "toy", "--seeds", "-3"): ["--seeds -3"],
-    ("run", "toy", "--set", "levle=3"): ["no setting `levle`", "labels, largest, level", "did you mean `level`?"],
+    ("run", "toy", "--set", "levle=3"): [
+        "no setting `levle`",
+        "labels, largest, level",
+        "did you mean `level`?",
+    ],
     ("run", "toy", "--experiment", "growth", "--set", "level=3"): ["no setting `level`", "largest, power"],
     ("run", "toy", "--set", "variant=d"): ["variant=d", "a, b, c"],
     ("run", "toy", "--set", "level=high"): ["level=high", "80.0"],
@@ -210,7 +214,9 @@ def test_run_then_judge(ask: Ask, toy) -> None:
     by_folder = json.loads(ask("judge", "--records", str(toy.folder), "--json").out)
     assert by_folder == content
     reference = json.loads(ask("judge", "--json").out)
-    assert {v["outcome"] for v in reference["verdicts"]} == {"not_run"}
+    assert {v["claim"]: v["outcome"] for v in reference["verdicts"]} == {
+        v: "blocked" if v == "D1" else "not_run" for v in outcomes
+    }
 
 
 def test_run_takes_experiment_seeds_tier_and_settings(ask: Ask, toy) -> None:
@@ -223,7 +229,9 @@ def test_run_takes_experiment_seeds_tier_and_settings(ask: Ask, toy) -> None:
     # of the smoke tier's settings only two differ once variant and level are overridden: the control's labels
     assert len(records) == 2 * 3
     assert {r.seed for r in records} == {7, 12, 13}
-    assert {(r.setting["variant"], r.setting["level"], r.setting["steps"]) for r in records} == {("b", 60.0, 3)}
+    assert {(r.setting["variant"], r.setting["level"], r.setting["steps"]) for r in records} == {
+        ("b", 60.0, 3)
+    }
     assert {r.setting["labels"] for r in records} == {"true", "shuffled"}
     assert not toy.folder.exists()
 
@@ -232,7 +240,7 @@ def test_an_override_applies_where_the_key_is(ask: Ask, toy) -> None:
     """`power` is a setting of one experiment; the others run as planned."""
     answer = ask("run", "toy", "--tier", "smoke", "--set", "power=2")
     assert answer.code == 0, answer.err
-    records, _ = read_folder(toy.folder, "toy")
+    records, _ = read_folder(toy.folder / "smoke", "toy")
     assert {r.setting.get("power") for r in records if r.experiment == "growth"} == {2.0}
     assert {r.experiment for r in records} == {"train", "growth", "counting"}
 
@@ -288,7 +296,7 @@ def test_explain_what_was_not_run(ask: Ask) -> None:
     for claim in ("V1", "O1", "S1", "C1", "P1", "A1", "D1", "T1-a-low"):
         answer = ask("explain", claim)
         assert (answer.code, answer.err) == (0, "")
-        assert "no runs yet" in answer.out
+        assert ("no runs yet" if claim != "D1" else "no data set called 'corpus'") in answer.out
 
 
 def test_explain_shows_brackets_as_they_are(ask: Ask, toy) -> None:
@@ -342,7 +350,8 @@ def test_keep_compacts_what_is_fresh(ask: Ask, toy) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "run", "judge", "explain", "status", "keep", "report", "new", "data fetch", "data verify"]
+    "command",
+    ["list", "run", "judge", "explain", "status", "keep", "report", "new", "data fetch", "data verify"],
 )
 def test_help_has_an_example(ask: Ask, command: str) -> None:
     answer = ask(*command.split(), "--help")
@@ -366,7 +375,12 @@ HEAVY = {
 def loaded(code: str, *arguments: str) -> set[str]:
     """Top-level modules that a fresh process has loaded after running some code."""
     found = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))", *arguments],
+        [
+            sys.executable,
+            "-c",
+            f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))",
+            *arguments,
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

@@ -77,7 +77,13 @@ def fit(
 
     found = {}
     for finished, ran in train(
-        ensemble, optimizer(ensemble.parameters.values(), lr=RATE), loss, validate, stopping or Never(), epochs, best=best
+        ensemble,
+        optimizer(ensemble.parameters.values(), lr=RATE),
+        loss,
+        validate,
+        stopping or Never(),
+        epochs,
+        best=best,
     ):
         for i, seed in enumerate(finished.seeds.tolist()):
             slope, offset = (float(finished.parameters[name][i]) for name in ("slope", "offset"))
@@ -98,7 +104,9 @@ def test_a_seed_alone_is_the_seed_among_others(rule: Callable[[], object], optim
         assert fit([seed], 60, rule(), optimizer=optimizer)[seed] == together[seed]
     assert fit(SEEDS[::-1], 60, rule(), optimizer=optimizer) == together
     if rule is not Never:
-        assert len({epochs for _, _, epochs in together.values()}) > 2, "this test needs seeds that stop at different epochs"
+        assert len({epochs for _, _, epochs in together.values()}) > 2, (
+            "this test needs seeds that stop at different epochs"
+        )
 
 
 @pytest.mark.parametrize("best", [None, "loss"])
@@ -120,7 +128,9 @@ def test_each_seed_gets_its_own_gradient() -> None:
 
 def stop_at(epochs: Mapping[int, int]) -> Callable[[Ensemble, int], Mapping[str, Tensor]]:
     """A metric that says 1 in the epoch in which a seed shall stop."""
-    return lambda group, epoch: {"loss": torch.tensor([float(epoch + 1 == epochs[s]) for s in group.seeds.tolist()])}
+    return lambda group, epoch: {
+        "loss": torch.tensor([float(epoch + 1 == epochs[s]) for s in group.seeds.tolist()])
+    }
 
 
 class WhenOne(Never):
@@ -175,7 +185,9 @@ def test_without_validation_all_epochs_run() -> None:
     optimizer = torch.optim.SGD(ensemble.parameters.values(), lr=0.1)
     seen: list[tuple[int, int]] = []
     loss = lambda group, epoch: group(X).square().mean(-1)  # noqa: E731
-    (one,) = train(ensemble, optimizer, loss, None, Patience("loss", 1), 4, on_epoch=lambda *a: seen.append(a))
+    (one,) = train(
+        ensemble, optimizer, loss, None, Patience("loss", 1), 4, on_epoch=lambda *a: seen.append(a)
+    )
     assert one[1].tolist() == [4, 4]
     assert seen == [(0, 2), (1, 2), (2, 2), (3, 2)]
 
@@ -201,7 +213,15 @@ def small_graph(nodes: int = 40, features: int = 30, classes: int = 3, seed: int
     X = sp.csr_matrix((rng.random((nodes, features)) < 0.15).astype(np.float32))
     labels = rng.integers(0, classes, nodes)
     return CitationGraph(
-        "small", A, X, labels, np.arange(12), np.arange(12, 24), np.arange(24, 40), classes, RawCounts(0, 0, 0)
+        "small",
+        A,
+        X,
+        labels,
+        np.arange(12),
+        np.arange(12, 24),
+        np.arange(24, 40),
+        classes,
+        RawCounts(0, 0, 0),
     )
 
 
@@ -312,7 +332,9 @@ def test_product_with_own_values_equals_dense(rows: int, cols: int, density: flo
     seeds = 5
     values = torch.randn(seeds, matrix.nnz, generator=generator)
     H, W = torch.randn(seeds, cols, 4, generator=generator), torch.randn(seeds, rows, 4, generator=generator)
-    at = torch.from_numpy(np.stack(sp.coo_matrix(M).coords if hasattr(sp.coo_matrix(M), "coords") else M.nonzero()))
+    at = torch.from_numpy(
+        np.stack(sp.coo_matrix(M).coords if hasattr(sp.coo_matrix(M), "coords") else M.nonzero())
+    )
     dense = torch.zeros(seeds, rows, cols)
     dense[:, at[0].long(), at[1].long()] = values
 
@@ -378,7 +400,13 @@ def unsigned(x: Tensor) -> list[int]:
 
 def test_published_answers_of_splitmix64() -> None:
     """The first numbers of the reference implementation (Vigna, splitmix64.c) from the state 1234567."""
-    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    known = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     assert splitmix64(1234567, 5) == known
     assert unsigned(bits(torch.tensor(1234567), 5)) == known
 
@@ -401,7 +429,11 @@ def test_key_is_three_rounds(seed: int, step: int) -> None:
 def test_frozen_numbers() -> None:
     """What seed 7 draws is part of every record: it must never change, on any machine."""
     assert unsigned(key(7, "dropout/0", 3)) == [6085349421376198787]
-    assert uniform(key(7, "glorot/0"), 3).tolist() == [0.6778387427330017, 0.6519663333892822, 0.37105923891067505]
+    assert uniform(key(7, "glorot/0"), 3).tolist() == [
+        0.6778387427330017,
+        0.6519663333892822,
+        0.37105923891067505,
+    ]
     assert permutation(key(7, "split"), 8).tolist() == [0, 2, 1, 7, 6, 5, 4, 3]
     assert keep_mask(key(7, "dropout/0", 3), 12, 0.5).int().tolist() == [1, 1, 1, 0, 1, 0, 1, 1, 0, 0, 0, 0]
 
@@ -525,7 +557,10 @@ def stops(rule: Never, *sequences: Sequence[float]) -> list[int | None]:
     """The epoch, from 0, in which each of some equally long sequences stops; all run to the end together."""
     found: list[int | None] = [None] * len(sequences)
     for epoch, values in enumerate(zip(*sequences, strict=True)):
-        stop = rule.update(epoch, {"other": torch.full((len(values),), -1.0), "loss": torch.tensor(values, dtype=torch.float32)})
+        stop = rule.update(
+            epoch,
+            {"other": torch.full((len(values),), -1.0), "loss": torch.tensor(values, dtype=torch.float32)},
+        )
         assert stop.dtype == torch.bool
         for i, now in enumerate(stop.tolist()):
             if now and found[i] is None:

@@ -22,7 +22,9 @@ NAN, INF = math.nan, math.inf
 SPREAD = (-0.5, 0.5, -0.25, 0.25, 0.0, 0.4, -0.4, 0.1, -0.1, 0.0)  # mean 0
 
 
-def train(toy, mean: float, n: int = 5, first: int = 0, scale: float = 1.0, **setting: object) -> list[Record]:
+def train(
+    toy, mean: float, n: int = 5, first: int = 0, scale: float = 1.0, **setting: object
+) -> list[Record]:
     """Records of `train` at a setting, around a mean."""
     return [
         toy.record("train", first + i, {"accuracy": mean + scale * SPREAD[i]}, setting=setting)
@@ -35,7 +37,10 @@ def growth(toy, exponent: float, n: int = 4, **setting: object) -> list[Record]:
         toy.record(
             "growth",
             seed,
-            [{"size": float(s), "cost": s**exponent * (1 + 0.01 * SPREAD[seed] * i)} for i, s in enumerate((1, 2, 4, 8, 16))],
+            [
+                {"size": float(s), "cost": s**exponent * (1 + 0.01 * SPREAD[seed] * i)}
+                for i, s in enumerate((1, 2, 4, 8, 16))
+            ],
             setting=setting,
         )
         for seed in range(n)
@@ -152,10 +157,9 @@ def test_ordering_along_the_index(toy) -> None:
         "    greater: {variant: b}\n    than: [{variant: a}]\n    across: {level: [70.0, 90.0]}\n",
         "    greater: {size: 8}\n    than: [{size: 1}, {size: 4}]\n",
     )
-    toy.edit("Variant b is better than a.", "Eight costs most.")
+    before = "Variant b is better than a.\n    anchor: {place: page 2, evidence: paper}\n    measure: "
     toy.edit(
-        "Eight costs most.\n    anchor: {place: page 2, evidence: paper}\n    measure: {experiment: train, quantity: accuracy}",
-        "Eight costs most.\n    anchor: {place: page 2, evidence: paper}\n    measure: {experiment: growth, quantity: cost}",
+        before + "{experiment: train, quantity: accuracy}", before + "{experiment: growth, quantity: cost}"
     )
     verdict = one(toy, "O1", growth(toy, 1.0))
     assert (verdict.outcome, verdict.n) == ("reproduced", 4)
@@ -163,7 +167,9 @@ def test_ordering_along_the_index(toy) -> None:
     assert one(toy, "O1", growth(toy, -1.0)).outcome == "contradicted"
 
 
-@pytest.mark.parametrize(("mean", "outcome"), [(80.0, "reproduced"), (60.0, "contradicted"), (70.05, "inconclusive")])
+@pytest.mark.parametrize(
+    ("mean", "outcome"), [(80.0, "reproduced"), (60.0, "contradicted"), (70.05, "inconclusive")]
+)
 def test_threshold(toy, mean: float, outcome: str) -> None:
     verdict = one(toy, "H1", train(toy, mean))
     assert (verdict.outcome, verdict.published) == (outcome, 70.0)
@@ -171,7 +177,8 @@ def test_threshold(toy, mean: float, outcome: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("power", "outcome"), [(1.05, "reproduced"), (1.5, "contradicted"), (0.5, "contradicted"), (1.2, "inconclusive")]
+    ("power", "outcome"),
+    [(1.05, "reproduced"), (1.5, "contradicted"), (0.5, "contradicted"), (1.2, "inconclusive")],
 )
 def test_scaling(toy, power: float, outcome: str) -> None:
     verdict = one(toy, "S1", growth(toy, power))
@@ -185,13 +192,18 @@ def test_scaling(toy, power: float, outcome: str) -> None:
 def test_scaling_leaves_out_small_sizes(toy) -> None:
     """The toy's claim begins at size 2: what happens at 1 is not its subject."""
     records = growth(toy, 1.0)
-    bent = [replace(r, rows=[{**row, "cost": 50.0} if row["size"] == 1 else row for row in r.rows]) for r in records]
+    bent = [
+        replace(r, rows=[{**row, "cost": 50.0} if row["size"] == 1 else row for row in r.rows])
+        for r in records
+    ]
     assert one(toy, "S1", bent).measured == pytest.approx(one(toy, "S1", records).measured)
     toy.edit("    smallest: 2\n", "")
     assert one(toy, "S1", bent).outcome == "contradicted"
 
 
-@pytest.mark.parametrize(("power", "outcome"), [(1.0, "reproduced"), (-1.0, "contradicted"), (0.0, "inconclusive")])
+@pytest.mark.parametrize(
+    ("power", "outcome"), [(1.0, "reproduced"), (-1.0, "contradicted"), (0.0, "inconclusive")]
+)
 def test_curve(toy, power: float, outcome: str) -> None:
     """Cost is better when it is lower: the best point is the cheapest."""
     assert one(toy, "C1", growth(toy, power)).outcome == outcome
@@ -213,8 +225,10 @@ def test_property(toy, rows: list[tuple[float, float]], outcome: str, measured: 
 
 
 def test_property_holds_in_every_row_of_every_place(toy) -> None:
-    toy.edit("measure: {experiment: counting, quantity: excess}\n    at_most: 0",
-             "measure: {experiment: growth, quantity: cost}\n    at_most: 20\n    across: {power: [1.0, 0.5]}")  # fmt: skip
+    toy.edit(
+        "measure: {experiment: counting, quantity: excess}\n    at_most: 0",
+        "measure: {experiment: growth, quantity: cost}\n    at_most: 20\n    across: {power: [1.0, 0.5]}",
+    )
     toy.edit("    quantities: [count, excess]\n", "    quantities: [count]\n")
     text = toy.file.read_text()
     toy.write("paper.yaml", text.replace("  excess:\n    meaning: how much too much\n    unit: things\n", ""))
@@ -279,7 +293,11 @@ def test_another_setting_is_not_compared(toy, wrong: dict[str, object]) -> None:
 
 def test_other_settings_are_not_mixed_in(toy) -> None:
     right = train(toy, 70.0, 4)
-    wrong = train(toy, 80.0, 10, labels="shuffled") + train(toy, 80.0, 10, steps=3) + train(toy, 80.0, 10, variant="c")
+    wrong = (
+        train(toy, 80.0, 10, labels="shuffled")
+        + train(toy, 80.0, 10, steps=3)
+        + train(toy, 80.0, 10, variant="c")
+    )
     verdict = one(toy, "V1", right + wrong)
     assert (verdict.n, verdict.measured) == (4, pytest.approx(70.0))
     assert sorted(verdict.records) == sorted(r.id for r in right)
@@ -306,7 +324,9 @@ def test_a_reduced_tier_supports_only_the_kinds_it_lists(toy) -> None:
     assert (verdicts["S1"].outcome, verdicts["S1"].tier) == ("reproduced", "quick")
     assert (verdicts["C1"].outcome, verdicts["C1"].measured) == ("inconclusive", None)
     both = toy.judge(quick + growth(toy, 1.5, 2))
-    assert (both["S1"].outcome, both["S1"].tier, both["S1"].n) == ("contradicted", "full", 2), "full goes first"
+    assert (both["S1"].outcome, both["S1"].tier, both["S1"].n) == ("contradicted", "full", 2), (
+        "full goes first"
+    )
 
 
 def test_a_claim_needs_all_its_arms(toy) -> None:
@@ -318,7 +338,9 @@ def test_a_claim_needs_all_its_arms(toy) -> None:
 
 def test_one_run_never_reproduces(toy) -> None:
     """Except an audit, where nothing is drawn."""
-    records = train(toy, 80.0, 1) + growth(toy, 1.0, 1) + counting(toy, (12, 0)) + orderings(toy, (2.0, 2.0), 1)
+    records = (
+        train(toy, 80.0, 1) + growth(toy, 1.0, 1) + counting(toy, (12, 0)) + orderings(toy, (2.0, 2.0), 1)
+    )
     records += [toy.record("reading", 0, {"answer": 5.0})]
     verdicts = toy.judge(records)
     assert verdicts["A1"].outcome == "reproduced"
@@ -389,7 +411,9 @@ def test_a_control_that_is_better_passes_too(toy) -> None:
     assert (verdict.outcome, verdict.controls) == ("error", {"shuffled": "better"})
 
 
-@pytest.mark.parametrize(("mean", "scale", "outcome"), [(50.0, 1.0, "contradicted"), (80.0, 30.0, "inconclusive")])
+@pytest.mark.parametrize(
+    ("mean", "scale", "outcome"), [(50.0, 1.0, "contradicted"), (80.0, 30.0, "inconclusive")]
+)
 def test_a_control_that_fails_is_as_it_should_be(toy, mean: float, scale: float, outcome: str) -> None:
     verdict = one(toy, "V1", train(toy, 80.0) + train(toy, mean, scale=scale, labels="shuffled"))
     assert (verdict.outcome, verdict.controls) == ("reproduced", {"shuffled": outcome})
@@ -433,7 +457,9 @@ CELLS = [("a", 70.0, 70.0), ("a", 90.0, 90.0), ("b", 70.0, 72.0), ("b", 90.0, 92
 def test_claims_of_a_table_are_corrected_together(toy) -> None:
     """Each alone would just do; four of them that just do are one too many by Holm's method."""
     off = 1.9
-    p = judge_value([70 + off + 2 * SPREAD[i] for i in range(5)], Published(70.0, n=10), 3.0, True).p_equivalence
+    p = judge_value(
+        [70 + off + 2 * SPREAD[i] for i in range(5)], Published(70.0, n=10), 3.0, True
+    ).p_equivalence
     assert p is not None
     assert ALPHA / 4 < p < ALPHA, f"the premise of this test: {p}"
     alone = one(toy, "T1-a-low", table(toy, off, CELLS[:1]))
@@ -441,18 +467,24 @@ def test_claims_of_a_table_are_corrected_together(toy) -> None:
     verdicts = toy.judge(table(toy, off, CELLS))
     family = [v for name, v in verdicts.items() if name.startswith("T1-")]
     assert [v.outcome for v in family] == ["inconclusive"] * 4
-    assert all("Holm" in v.reasons[-1] for v in family)
+    assert all(any("Holm" in reason for reason in v.reasons) for v in family)
     assert all(v.measured is not None and v.p_equivalence == pytest.approx(p) for v in family)
 
 
 def test_certain_claims_of_a_table_stay(toy) -> None:
     verdicts = toy.judge(table(toy, 0.1, CELLS))
-    assert {verdicts[f"T1-{row}-{column}"].outcome for row in "ab" for column in ("low", "high")} == {"reproduced"}
+    assert {verdicts[f"T1-{row}-{column}"].outcome for row in "ab" for column in ("low", "high")} == {
+        "reproduced"
+    }
 
 
 def test_a_claim_without_family_is_not_corrected(toy) -> None:
     records = train(toy, 81.9, scale=2.0) + table(toy, 1.9, CELLS)
-    assert toy.judge(records)["V1"].outcome == toy.judge(train(toy, 81.9, scale=2.0))["V1"].outcome == "reproduced"
+    assert (
+        toy.judge(records)["V1"].outcome
+        == toy.judge(train(toy, 81.9, scale=2.0))["V1"].outcome
+        == "reproduced"
+    )
 
 
 # ------------------------------------------------------------------ deviations
@@ -465,7 +497,12 @@ def test_effect_of_a_deviation_is_paired(toy) -> None:
         for s in range(2, 9)
     ]
     (effect,) = effects(Evidence(toy.ledger, default + changed))
-    assert (effect.deviation, effect.alternative, effect.where, effect.quantity) == ("variant", "c", "", "accuracy")
+    assert (effect.deviation, effect.alternative, effect.where, effect.quantity) == (
+        "variant",
+        "c",
+        "",
+        "accuracy",
+    )
     assert effect.estimate is not None
     assert (effect.estimate.n, effect.estimate.level) == (4, 0.95)
     assert effect.estimate.value == pytest.approx(0.5, abs=0.05)
@@ -495,7 +532,12 @@ def test_json_has_what_it_must_have(toy) -> None:
         "claim", "paper", "kind", "outcome", "tier", "published", "measured", "interval", "n", "margin", "reasons",
         "records",
     }  # fmt: skip
-    records = train(toy, 80.0) + growth(toy, 1.0) + counting(toy, (13, 0), (13, INF)) + orderings(toy, (2.0, 2.0), 1)
+    records = (
+        train(toy, 80.0)
+        + growth(toy, 1.0)
+        + counting(toy, (13, 0), (13, INF))
+        + orderings(toy, (2.0, 2.0), 1)
+    )
     verdicts = judge(Evidence(toy.ledger, records))
     for content in json.loads(json.dumps([v.as_json() for v in verdicts], allow_nan=False)):
         assert required <= set(content)
@@ -588,5 +630,7 @@ def test_intervals_in_words(ends: tuple[float, float] | None, text: str) -> None
 
 def test_tally() -> None:
     assert tally([]) == "no claims"
-    verdicts = [verdict(o, str(i)) for i, o in enumerate(["reproduced", "not_run", "contradicted", "reproduced"])]
+    verdicts = [
+        verdict(o, str(i)) for i, o in enumerate(["reproduced", "not_run", "contradicted", "reproduced"])
+    ]
     assert tally(verdicts) == "1 contradicted, 2 reproduced, 1 not run"

@@ -12,7 +12,13 @@ VALUE_V1 = "    published: {value: 80.0}\n"
 
 # name: (text in the toy's ledger, what replaces it, the line's beginning, the key, more words of the message)
 MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
-    "unknown key at the top": ("controls:\n", "contrlos: {}\ncontrols:\n", "contrlos:", "contrlos", ["unknown key"]),
+    "unknown key at the top": (
+        "controls:\n",
+        "contrlos: {}\ncontrols:\n",
+        "contrlos:",
+        "contrlos",
+        ["unknown key"],
+    ),
     "unknown key in a claim": (
         "    statement: There are 12 things.\n",
         "    statement: There are 12 things.\n    colour: blue\n",
@@ -55,8 +61,20 @@ MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
         "experiments.train.setting.level",
         ["twice"],
     ),
-    "claim id twice": ("  - id: H1\n", "  - id: V1\n", "  - id: V1\n    kind: threshold", "claims.2.id", ["`V1`", "already, on line"]),
-    "claim id of a table's cell": ("  - id: H1\n", "  - id: T1-a-low\n", "  - id: T1-a-low", "claims.2.id", ["`T1-a-low`"]),
+    "claim id twice": (
+        "  - id: H1\n",
+        "  - id: V1\n",
+        "  - id: V1\n    kind: threshold",
+        "claims.2.id",
+        ["`V1`", "already, on line"],
+    ),
+    "claim id of a table's cell": (
+        "  - id: H1\n",
+        "  - id: T1-a-low\n",
+        "  - id: T1-a-low",
+        "claims.2.id",
+        ["`T1-a-low`"],
+    ),
     "id that is no id": ("  - id: H1\n", "  - id: H 1\n", "  - id: H 1", "claims.2.id", ["pattern"]),
     "claim without anchor": (
         "    statement: It is above 70 %.\n    anchor: {place: page 2, evidence: paper}\n",
@@ -149,7 +167,13 @@ MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
         "quantities.loss",
         ["no claim uses"],
     ),
-    "control that no claim uses": ("    controls: [shuffled]\n", "", "  shuffled:", "controls.shuffled", ["no claim"]),
+    "control that no claim uses": (
+        "    controls: [shuffled]\n",
+        "",
+        "  shuffled:",
+        "controls.shuffled",
+        ["no claim"],
+    ),
     "control that there is not": (
         "    controls: [shuffled]\n",
         "    controls: [shufled]\n",
@@ -332,7 +356,13 @@ MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
         "claims.7.anchor.evidence",
         ["'recalled'"],
     ),
-    "not YAML": ("    bound: 70.0\n", "    bound: [70.0\n", "    direction: above\n  - id: S1", "", ["not valid YAML"]),
+    "not YAML": (
+        "    bound: 70.0\n",
+        "    bound: [70.0\n",
+        "    direction: above\n  - id: S1",
+        "",
+        ["not valid YAML"],
+    ),
     "a key that is a list": ("    bound: 70.0\n", "    ? [a, b]\n    : 70.0\n", "    ? [a, b]", "", ["key"]),
     "a date that is none": ("  year: 2020\n", "  year: 2020-13-45\n", "  year:", "paper.year", ["integer"]),
 }
@@ -398,7 +428,12 @@ def test_edited_ledger_is_read_again(toy) -> None:
 
 def test_table_cells_are_claims(toy) -> None:
     claim = toy.ledger.claim("T1-b-high")
-    assert (claim.kind, claim.published.value, claim.published.n, claim.margin.value) == ("value", 92.0, 10, 3.0)
+    assert (claim.kind, claim.published.value, claim.published.n, claim.margin.value) == (
+        "value",
+        92.0,
+        10,
+        3.0,
+    )
     assert claim.measure.setting == {"variant": "b", "level": 90.0}
     assert claim.statement == "Variant b at high is 92.0 % right."
     assert claim.anchor.place == "Table 1, row b, column high"
@@ -411,7 +446,10 @@ def test_one_cell_without_a_spread(toy) -> None:
     """A row may print ± for some columns only."""
     toy.edit("    n: 10\n", "    n: 10\n    dispersion_kind: se\n    dispersion:\n      a: {low: 0.5}\n")
     ledger = toy.ledger
-    assert (ledger.claim("T1-a-low").published.dispersion, ledger.claim("T1-a-low").published.dispersion_kind) == (
+    assert (
+        ledger.claim("T1-a-low").published.dispersion,
+        ledger.claim("T1-a-low").published.dispersion_kind,
+    ) == (
         0.5,
         "se",
     )
@@ -452,6 +490,7 @@ def test_blocked_by_the_ledger(toy) -> None:
     records = [toy.record("train", s, {"accuracy": 80.0 + 0.1 * (s % 3)}) for s in range(10)]
     verdict = toy.judge(records)["V1"]
     assert (verdict.outcome, verdict.reasons) == ("blocked", ["the data is gone"])
+    assert not any("V1" in by for job in jobs(toy.ledger, "full") for by in job.needed_by), "nor is it run"
 
 
 # ------------------------------------------------------------------ what the ledger makes run

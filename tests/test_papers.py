@@ -72,7 +72,15 @@ def ledger(project: Project, paper: str) -> Ledger:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_files(project: Project, paper: str) -> None:
     folder = project.papers / paper
-    for name in ("__init__.py", "paper.yaml", "model.py", "experiments.py", "figures.py", "report.py", "README.md"):
+    for name in (
+        "__init__.py",
+        "paper.yaml",
+        "model.py",
+        "experiments.py",
+        "figures.py",
+        "report.py",
+        "README.md",
+    ):
         assert (folder / name).is_file(), name
     assert list(folder.glob("test_*.py")), "a paper has tests of its own"
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -107,6 +115,12 @@ def test_every_claim_is_run_by_some_tier(ledger: Ledger) -> None:
         assert claim.id in needed or claim.blocked, claim.id
         assert verdict.outcome == ("blocked" if claim.blocked else "not_run")
         assert verdict.reasons
+
+
+def test_no_two_papers_share_a_claim_id() -> None:
+    """`repro explain`, known_exceptions.yaml and JUnit name a claim by its id alone."""
+    ids = [claim.id for paper in PROJECT.paper_ids() for claim in PROJECT.ledger(paper).all_claims()]
+    assert len(set(ids)) == len(ids), sorted({i for i in ids if ids.count(i) > 1})
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -185,7 +199,9 @@ def test_smoke_tier_runs(project: Project, ledger: Ledger, paper: str, name: str
 
     def records(seeds: tuple[int, ...]) -> dict[int, Record]:
         folder = tmp_path / "-".join(map(str, seeds))
-        outcome = run(project, ledger, [replace(planned[0], seeds=seeds)], folder, progress=Quiet(), threads=1)
+        outcome = run(
+            project, ledger, [replace(planned[0], seeds=seeds)], folder, progress=Quiet(), threads=1
+        )
         assert (outcome.blocked, outcome.failed, len(outcome.written)) == ({}, {}, len(seeds))
         return {record.seed: record for record in read_folder(folder, paper)[0]}
 
@@ -204,7 +220,11 @@ def test_judging_needs_no_torch() -> None:
     code = "; ".join(f"import repro.{name}" for name in modules.split())
     code += "; import repro.report.pages, repro.report.readme"
     found = subprocess.run(
-        [sys.executable, "-c", f"{code}; import sys; print([m for m in sys.modules if m.startswith('torch')])"],
+        [
+            sys.executable,
+            "-c",
+            f"{code}; import sys; print([m for m in sys.modules if m.startswith('torch')])",
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -242,7 +262,11 @@ def test_new_paper_passes_its_own_tests_and_is_reproduced(empty: Project) -> Non
 
     def call(*arguments: str) -> str:
         found = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=empty.root, env=environment, capture_output=True, text=True
+            [sys.executable, "-m", *arguments],
+            cwd=empty.root,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert found.returncode == 0, found.stdout + found.stderr
         return found.stdout

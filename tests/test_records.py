@@ -65,7 +65,9 @@ def same(a: Record, b: Record) -> bool:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    one = record(3, [{"size": 1.0, "cost": NAN}, {"size": 2.0, "cost": -INF}, {"size": 4.0, "cost": 0.1 + 0.2}])
+    one = record(
+        3, [{"size": 1.0, "cost": NAN}, {"size": 2.0, "cost": -INF}, {"size": 4.0, "cost": 0.1 + 0.2}]
+    )
     path = write_record(tmp_path, one)
     assert files(tmp_path) == [f"{one.id}.json"]
     assert one.id.startswith("toy/train/")
@@ -200,7 +202,9 @@ def test_unreadable_problems_are_none(tmp_path: Path) -> None:
 
 
 def some_records() -> list[Record]:
-    curve = [{"size": float(2**i), "cost": value} for i, value in enumerate([1.5, NAN, INF, -INF, -0.0, 1e-300])]
+    curve = [
+        {"size": float(2**i), "cost": value} for i, value in enumerate([1.5, NAN, INF, -INF, -0.0, 1e-300])
+    ]
     return [
         record(0),
         record(1, [{"accuracy": NAN}]),
@@ -284,7 +288,9 @@ def test_damaged_parquet_file(tmp_path: Path, change: str) -> None:
 def test_a_run_counts_once(toy) -> None:
     """The same run in the compact file and as a file of its own is one run, not two."""
     records = [
-        toy.record("growth", seed, [{"size": float(s), "cost": s**1.2 * (1 + 0.001 * seed)} for s in (1, 2, 4)])
+        toy.record(
+            "growth", seed, [{"size": float(s), "cost": s**1.2 * (1 + 0.001 * seed)} for s in (1, 2, 4)]
+        )
         for seed in range(3)
     ]
     toy.write_records(records)
@@ -355,14 +361,22 @@ def test_every_way_to_import_is_followed(toy, how: str) -> None:
 
 
 def test_imports_inside_functions_are_followed(toy) -> None:
-    toy.edit('    """Count things."""\n', '    """Count things."""\n    from papers.toy import model  # noqa\n', "audits.py")
+    toy.edit(
+        '    """Count things."""\n',
+        '    """Count things."""\n    from papers.toy import model  # noqa\n',
+        "audits.py",
+    )
     one = toy.record("counting", 0, {"count": 12.0, "excess": 0.0})
     toy.edit(*REAL["number"], "model.py")
     assert stale(toy, one) == "the code has changed since"
 
 
 def test_the_harness_is_part_of_the_code_where_results_depend_on_it(toy) -> None:
-    toy.edit("import numpy as np\n", "import numpy as np\n\nfrom repro import context, ensemble, errors  # noqa\n", "experiments.py")
+    toy.edit(
+        "import numpy as np\n",
+        "import numpy as np\n\nfrom repro import context, ensemble, errors  # noqa\n",
+        "experiments.py",
+    )
     modules = set(code_modules("papers.toy.experiments", toy.root))
     assert modules == {"papers.toy.experiments", "papers.toy.model", "repro.ensemble"}
 
@@ -463,7 +477,16 @@ def test_hash_is_the_same_in_all_python_versions() -> None:
     import hashlib
 
     described = repr(provenance._describe(ast.parse(EVERYTHING)))
-    for absent in ("lineno", "col_offset", "ctx", "type_ignores", "type_params", "kind", "Docstring", "docstring"):
+    for absent in (
+        "lineno",
+        "col_offset",
+        "ctx",
+        "type_ignores",
+        "type_params",
+        "kind",
+        "Docstring",
+        "docstring",
+    ):
         assert absent not in described
     assert hashlib.sha256(described.encode()).hexdigest()[:16] == "03f5b16ecc43128e"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -13,9 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from repro.context import MEMORY_LIMIT, Context, available_memory
 from repro.errors import LedgerError
 from repro.plan import jobs, setting_hash
+from repro.progress import Bar
 from repro.records import problems_file, read_folder, read_problems, read_record
 
 # A run of the toy's quick tier in a process of its own, without torch. Arguments: project, folder, and perhaps
@@ -227,7 +231,9 @@ def test_killed_at_random_moments(reading, tmp_path: Path) -> None:
         time.sleep(draw.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert process.returncode == -signal.SIGKILL, "it was done before it was killed: let the toy sleep longer"
+        assert process.returncode == -signal.SIGKILL, (
+            "it was done before it was killed: let the toy sleep longer"
+        )
         read_folder(folder, "toy")
     there = len(rows(folder))
     (answer,) = finish(start(reading, folder))
@@ -245,7 +251,9 @@ def test_two_runs_at_once_lose_nothing(reading, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     answers = [answer.split() for answer in finish(*processes)]
     assert all(int(written) + int(present) == 37 for written, present in answers)
-    assert sum(int(written) for written, _ in answers) > 37, "they did not run at once: this test tests nothing"
+    assert sum(int(written) for written, _ in answers) > 37, (
+        "they did not run at once: this test tests nothing"
+    )
     assert rows(folder) == rows(reading.root / "uninterrupted")
     assert not list(folder.rglob("*.tmp"))
 
@@ -281,7 +289,11 @@ def test_a_failing_experiment_costs_no_other(toy) -> None:
 
 
 def test_a_failing_seed_costs_no_seed_before_it(toy) -> None:
-    toy.edit("        yield seed, {\"accuracy\"", "        assert seed < 3\n        yield seed, {\"accuracy\"", "experiments.py")
+    toy.edit(
+        '        yield seed, {"accuracy"',
+        '        assert seed < 3\n        yield seed, {"accuracy"',
+        "experiments.py",
+    )
     outcome = toy.run("quick", "train")
     assert len(outcome.failed) == 6
     assert {name.rsplit("/")[-1] for name in outcome.written} == {"0", "1", "2"}
@@ -333,8 +345,11 @@ def test_data_that_cannot_be_had_blocks_what_needs_it(toy) -> None:
 
 def test_blocked_in_the_full_tier_is_blocked(toy) -> None:
     """Also where the quick tier would run another setting."""
-    toy.edit("    data: [corpus]\n    tiers: {smoke: {seeds: 1}, quick: {seeds: 2}",
-             "    data: [corpus]\n    setting: {part: 1.0}\n    tiers: {smoke: {seeds: 1}, quick: {seeds: 2, set: {part: 0.5}}")  # fmt: skip
+    toy.edit(
+        "    data: [corpus]\n    tiers: {smoke: {seeds: 1}, quick: {seeds: 2}",
+        "    data: [corpus]\n    setting: {part: 1.0}\n"
+        "    tiers: {smoke: {seeds: 1}, quick: {seeds: 2, set: {part: 0.5}}",
+    )
     toy.run("full", "reading")
     assert toy.verdicts()["D1"].outcome == "blocked"
 
@@ -388,7 +403,10 @@ def test_a_row_without_its_index_is_refused(toy) -> None:
     assert ["declares cost, size" in why for why in outcome.failed.values()] == [True]
 
 
-@pytest.mark.parametrize(("seeds", "message"), [("seeds[:-1]", "nothing for the seeds [4]"), ("[*seeds, 99]", "99"), ("[0, *seeds]", "0")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [("seeds[:-1]", "nothing for the seeds [4]"), ("[*seeds, 99]", "99"), ("[0, *seeds]", "0")],
+)
 def test_seeds_that_were_not_asked_for_are_refused(toy, seeds: str, message: str) -> None:
     toy.edit('    """Draw an accuracy."""\n', f"    seeds = {seeds}\n", "experiments.py")
     outcome = toy.run("quick", "train")
@@ -461,7 +479,10 @@ def test_tier_of_a_verdict_is_named_by_its_seeds(toy) -> None:
 
 
 def test_an_experiment_of_the_smoke_tier_only(toy) -> None:
-    toy.edit("{smoke: {seeds: 1}, quick: {seeds: 2}, full: {seeds: 2}}\n  reading", "{smoke: {seeds: 1}}\n  reading")
+    toy.edit(
+        "{smoke: {seeds: 1}, quick: {seeds: 2}, full: {seeds: 2}}\n  reading",
+        "{smoke: {seeds: 1}}\n  reading",
+    )
     toy.run("smoke", "counting")
     verdict = toy.verdicts()["A1"]
     assert (verdict.outcome, verdict.records) == ("not_run", [])
@@ -474,3 +495,53 @@ def test_overriding_a_setting_makes_other_records(toy) -> None:
 
     run(toy.project, toy.ledger, [changed], toy.folder, progress=toy.progress)
     assert toy.verdicts()["V1"].outcome == "not_run"
+
+
+# ------------------------------------------------------------------ chunks and progress
+
+
+@pytest.mark.parametrize(
+    ("memory", "largest", "sizes"),
+    [(100, 50, [3, 3, 3, 1]), (100, 2, [2] * 5), (1, 50, [1] * 10), (10**6, 50, [10]), (10**6, 4, [4, 4, 2])],
+)
+def test_chunks_fit_the_memory(tmp_path: Path, memory: int, largest: int, sizes: list[int]) -> None:
+    told: list[float] = []
+    context = Context(tmp_path, memory=memory, report=told.append)
+    chunks = []
+    for chunk in context.chunks(range(5, 15), 30, largest):
+        chunks.append(chunk)
+        context.tick(0.5)
+    assert [len(chunk) for chunk in chunks] == sizes
+    assert [seed for chunk in chunks for seed in chunk] == list(range(5, 15))
+    assert told == sorted(told)
+    assert told[0] == sizes[0] / 2
+    assert told[-1] == 10
+
+
+def test_available_memory_is_bounded() -> None:
+    assert 0 < available_memory() <= MEMORY_LIMIT
+
+
+def test_a_bar_without_terminal_tells_now_and_then(toy) -> None:
+    out = io.StringIO()
+    planned = jobs(toy.ledger, "quick", "train")[:3]
+    with Bar(Console(file=out, width=100), "toy", every=0.0) as bar:
+        bar.start([(job, 4) for job in planned])
+        for job in planned:
+            bar.job(job)
+            bar.done(2.5)
+            bar.done(99)  # never more than there are
+        bar.say("[not markup]")
+    lines = out.getvalue().splitlines()
+    assert [line.split(" seeds")[0] for line in lines[:-1]] == [
+        f"toy: {done} of 12" for done in ("2", "4", "6", "8", "10", "12")
+    ]
+    assert "min left" in lines[0]
+    assert lines[-1] == "[not markup]"
+
+
+def test_a_bar_with_nothing_to_do() -> None:
+    out = io.StringIO()
+    with Bar(Console(file=out), "toy") as bar:
+        bar.start([])
+    assert out.getvalue() == "toy: nothing is missing\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -44,10 +45,9 @@ def epoch_time(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
     One epoch is forward pass, cross-entropy and backward pass; the reported time is the mean over the epochs
     after one that warms up. Seeds run one after the other: they must not share the processor.
     """
-    sizes, size = [], setting["smallest"]
-    while size <= setting["largest"]:
-        sizes.append(int(size))
-        size *= 10**0.5
+    # Two sizes per decade; the small term keeps a whole number of steps from being rounded down.
+    steps = int(2 * math.log10(setting["largest"] / setting["smallest"]) + 1e-9)
+    sizes = [round(setting["smallest"] * 10 ** (k / 2)) for k in range(steps + 1)]
     for seed in (seed for chunk in context.chunks(seeds, 1, largest=1) for seed in chunk):
         rows = []
         for edges in sizes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from repro import statistics
 from repro.data.fetch import require
-from repro.errors import DataUnavailable
+from repro.errors import DataCorrupt, DataUnavailable
 from repro.freshness import staleness
 from repro.ledger import (
     AuditClaim,
@@ -157,12 +157,12 @@ class Evidence:
 
 
 def _unavailable(project: Project, ledger: Ledger) -> dict[str, str]:
-    """Return the data sets of a paper that are not here, with the files, the sources and what to do."""
+    """Return the data sets of a paper that are not here whole, with the files, the sources and what to do."""
     found = {}
     for name in {name for experiment in ledger.experiments.values() for name in experiment.data}:
         try:
             require(name, project.root)
-        except DataUnavailable as missing:
+        except (DataUnavailable, DataCorrupt) as missing:
             found[name] = str(missing)
     return found
 

@@ -103,7 +103,9 @@ if what[:1] == ["scenarios"]:
 else:
     if what:
         read = running.read_problems
-        running.read_problems = lambda *a: (read(*a), time.sleep(0.3))[0]
+        running.read_problems = lambda *a: (read(*a), time.sleep(0.5))[0]
+    import filelock, repro.data.fetch  # what a run imports late
+    (folder.parent / f"ready-{os.getpid()}").touch()
     while not (folder.parent / "go").exists():
         time.sleep(0.005)
     outcome = attempt(*what[1:])
@@ -126,6 +128,14 @@ def finish(*processes: subprocess.Popen[str]) -> list[str]:
     for process, (_, errors) in zip(processes, answers, strict=True):
         assert process.returncode == 0, errors
     return [out for out, _ in answers]
+
+
+def go(folder: Path, *processes: subprocess.Popen[str]) -> None:
+    """Let runs begin at the same time, as soon as all are ready to."""
+    while len(list(folder.glob("ready-*"))) < len(processes):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.005)
+    (folder / "go").touch()
 
 
 def rows(folder: Path) -> dict[str, str]:
@@ -247,8 +257,7 @@ def test_killed_at_random_moments(reading, tmp_path: Path) -> None:
 def test_two_runs_at_once_lose_nothing(reading, tmp_path: Path) -> None:
     folder = tmp_path / "both"
     processes = [start(reading, folder, sleep=0.002) for _ in range(2)]
-    time.sleep(0.3)
-    (tmp_path / "go").touch()
+    go(tmp_path, *processes)
     answers = [answer.split() for answer in finish(*processes)]
     assert all(int(written) + int(present) == 37 for written, present in answers)
     assert sum(int(written) for written, _ in answers) > 37, (
@@ -263,8 +272,7 @@ def test_two_runs_at_once_lose_no_note(toy, tmp_path: Path) -> None:
     toy.edit('    """Count things."""\n', '    raise RuntimeError("broken")\n', "audits.py")
     folder = tmp_path / "both"
     processes = [start(toy, folder, "pause", name) for name in ("counting", "reading")]
-    time.sleep(0.3)
-    (tmp_path / "go").touch()
+    go(tmp_path, *processes)
     finish(*processes)
     notes = read_problems(folder, "toy")
     assert sorted(note["state"] for note in notes.values()) == ["blocked", "failed"]

@@ -20,9 +20,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 reproduce: setup
 	@repro data fetch --needed --allow-missing
-	snakemake --cores all --quiet rules --rerun-incomplete --keep-going
-	@repro judge --records local || test $$? -eq 1
-	@echo "Pages: file://$(CURDIR)/reports/site/index.html"
+	@failed=0; \
+	snakemake --cores all --quiet rules --rerun-incomplete --keep-going || { failed=1; repro report; }; \
+	repro judge --records local || test $$? -eq 1 || failed=1; \
+	echo "Pages: file://$(CURDIR)/reports/site/index.html"; \
+	exit $$failed
 
 test: setup
 	pytest -n auto

@@ -5,11 +5,14 @@
 #   snakemake --cores all --config tier=full   the papers' own protocols
 from repro.data.fetch import verify
 from repro.data.pointers import get_pointer
+from repro.ledger import TIERS
 from repro.project import find_project
 from repro.provenance import code_hash
 
 PROJECT = find_project()
 TIER = config.get("tier", "quick")
+if TIER not in TIERS:
+    raise WorkflowError(f"tier={TIER}: there are the tiers {', '.join(TIERS)}")
 PAPERS = PROJECT.paper_ids()
 EXPERIMENTS = {
     (paper, name): experiment

@@ -34,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "nn": {"nn", "randomness"},
     "data": {"data", "errors"},
     "run": {"context", "data", "errors", "freshness", "ledger", "plan", "project", "provenance", "records"},
-    "words": {"judge"},
+    "deviations": {"judge", "ledger", "plan", "statistics"},
+    "exceptions": {"errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }
 TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "provenance"}

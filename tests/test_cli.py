@@ -336,14 +336,22 @@ def test_keep_compacts_what_is_fresh(ask: Ask, toy) -> None:
     compact = toy.root / "results" / "reference" / "toy.parquet"
     assert len(list(read_parquet(compact))) == 2
     ask("run", "toy", "--experiment", "growth")
+    assert ask("keep", "toy").code == 0
+    assert len(list(read_parquet(compact))) == 5
     toy.edit('"count": 12', '"count": 13', "audits.py")
+    before = compact.read_bytes()
     answer = ask("keep", "toy")
-    assert "3 records in results/reference, 2 stale ones left out" in answer.out
+    assert (answer.code, compact.read_bytes() == before) == (2, True), "stale records are not lost unasked"
+    assert "2 stale records" in answer.err
+    answer = ask("keep", "toy", "--drop-stale")
+    assert answer.code == 0
     assert {r.experiment for r in read_parquet(compact)} == {"growth"}  # type: ignore[union-attr]
     (next(toy.folder.rglob("2.json"))).write_text("{")
     answer = ask("keep", "toy")
     assert "left out" in answer.err
     assert len(list(read_parquet(compact))) == 3, "what was kept before stays"
+    compact.write_bytes(compact.read_bytes()[:-9])
+    assert ask("keep", "toy").code == 2, "a damaged reference is not written over"
 
 
 # ------------------------------------------------------------------ help

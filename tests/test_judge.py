@@ -11,8 +11,10 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from repro.deviations import effects
 from repro.errors import LedgerError
-from repro.judge import Evidence, Verdict, effects, judge, known_exceptions
+from repro.exceptions import excuse, known_exceptions
+from repro.judge import Evidence, Verdict, judge
 from repro.junit import write_junit
 from repro.records import Record
 from repro.statistics import ALPHA, Outcome, Published, judge_value
@@ -555,17 +557,28 @@ def test_json_has_what_it_must_have(toy) -> None:
     assert by_id["P1"]["measured"] is None
 
 
-def test_known_exceptions_need_a_reason(tmp_path: Path) -> None:
-    path = tmp_path / "known_exceptions.yaml"
-    assert known_exceptions(path) == {}
+def test_known_exceptions_need_a_reason(toy) -> None:
+    path = toy.project.papers / "known_exceptions.yaml"
+    assert known_exceptions(toy.project) == {}
     path.write_text("")
-    assert known_exceptions(path) == {}
+    assert known_exceptions(toy.project) == {}
     path.write_text("V1: the paper counts twice\n")
-    assert known_exceptions(path) == {"V1": "the paper counts twice"}
-    for bad in ("V1:\n", "V1: ''\n", "V1: '  '\n", "- V1\n", "V1: 3\n", "V1: [a]\n", "V1", "V1: [\n"):
+    assert known_exceptions(toy.project) == {"V1": "the paper counts twice"}
+    for bad in (
+        "V1:\n",
+        "V1: ''\n",
+        "V1: '  '\n",
+        "- V1\n",
+        "V1: 3\n",
+        "V1: [a]\n",
+        "V1",
+        "V1: [\n",
+        "T1-a-lwo: x\n",
+    ):
         path.write_text(bad)
-        with pytest.raises(LedgerError, match=str(path)):
-            known_exceptions(path)
+        with pytest.raises(LedgerError, match=str(path)) as caught:
+            known_exceptions(toy.project)
+    assert "did you mean `T1-a-low`?" in str(caught.value)
 
 
 def verdict(outcome: str, claim: str, paper: str = "toy") -> Verdict:
@@ -575,8 +588,9 @@ def verdict(outcome: str, claim: str, paper: str = "toy") -> Verdict:
 def test_junit(tmp_path: Path) -> None:
     verdicts = [verdict(str(outcome), str(outcome)) for outcome in Outcome]
     verdicts += [verdict("contradicted", "K1"), verdict("reproduced", "K2"), verdict("error", "X", "other")]
+    verdicts += [verdict("error", "K3", "other")]
     path = tmp_path / "deep" / "junit.xml"
-    write_junit(path, verdicts, {"K1": "a misprint", "K2": "was a misprint"})
+    write_junit(path, verdicts, {"K1": "a misprint", "K2": "was a misprint", "K3": "broken"})
     suites = Xml.parse(path).getroot()
     assert [suite.get("name") for suite in suites] == ["toy", "other"]
     toy, other = suites
@@ -589,7 +603,9 @@ def test_junit(tmp_path: Path) -> None:
     assert shown["K1"] == [("skipped", "known exception: a misprint")]
     assert shown["K2"] == [], "a claim that holds is no exception any more"
     assert [toy.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["9", "1", "1", "4"]
-    assert [other.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["1", "0", "1", "0"]
+    assert [other.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["2", "0", "2", "0"], (
+        "an error is never excused"
+    )
     assert all(case.get("classname") == "toy" for case in toy)
 
 

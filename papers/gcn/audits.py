@@ -9,6 +9,8 @@ from repro.context import Context
 from repro.data import nell, planetoid
 from repro.data.planetoid import CitationGraph
 
+from papers.gcn.model import GCN
+
 Rows = Iterator[tuple[int, dict[str, float]]]
 
 # Table 1 as printed: width of the features, classes, and label rate with half a unit of its last digit.
@@ -51,8 +53,9 @@ def nell_statistics(setting: Mapping[str, Any], seeds: Sequence[int], context: C
 
 
 def parameter_count(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
-    """Weights of W0 and W1 from the printed widths; a test compares them with the model's own."""
+    """Count the parameters of the model built from the printed widths."""
     printed = PRINTED[setting["dataset"]]
-    count = setting["hidden"] * (printed["features"] + printed["classes"])
+    model = GCN([printed["features"], setting["hidden"], printed["classes"]])
+    count = sum(parameter.numel() for parameter in model.parameters())
     for seed in seeds:
         yield seed, {"parameters": count}

@@ -350,8 +350,10 @@ def test_weights_of_each_row(row: str) -> None:
     assert sum(p.numel() for p in GCN([10, 4, 3], row, bias=True).parameters()) == terms * 52 + 7
 
 
-def test_glorot_weights_belong_to_the_seed() -> None:
-    model, again, other = (GCN([500, 100, 20], seed=seed) for seed in (5, 5, 6))
+@pytest.mark.parametrize("row", ["renormalised", "first_order", "chebyshev3"])
+def test_glorot_weights_belong_to_the_seed(row: str) -> None:
+    """Each Θ_k is drawn as a matrix of its own, as the released code does, however many a layer has."""
+    model, again, other = (GCN([500, 100, 20], row, seed=seed) for seed in (5, 5, 6))
     for layer, same, different in zip(model.layers, again.layers, other.layers, strict=True):
         theta = layer.theta.detach()
         limit = (6 / (theta.shape[0] + theta.shape[2])) ** 0.5

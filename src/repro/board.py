@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from repro.judge import Evidence, Verdict, effects, judge
+from repro.deviations import effects
+from repro.exceptions import excuse
+from repro.judge import Evidence, Verdict, judge
 from repro.ledger import TIERS, Tier
 from repro.plan import claim_arms, jobs, setting_hash
 from repro.project import Project
@@ -55,8 +57,8 @@ def print_board(project: Project, verdicts: Sequence[Verdict], exceptions: Mappi
     for verdict in ordered:
         if verdict.outcome in ("contradicted", "error", "inconclusive", "blocked"):
             why = " ".join(verdict.reasons[:2])
-            if verdict.claim in exceptions:
-                why = f"known exception: {exceptions[verdict.claim]}"
+            if known := excuse(verdict, exceptions):
+                why = f"known exception: {known}"
             console.print(f"[bold]{escape(verdict.claim)}[/]: {escape(why)}", highlight=False)
     for paper in papers:
         console.print(f"[bold]{escape(paper)}[/]: {tally(v for v in verdicts if v.paper == paper)}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """
 Exit codes: 0 all is well; 1 a claim is contradicted or in error (judge), a run failed (run) or data is missing
-(data verify); 2 a mistake in how it was called, in a ledger or in a file.
+(data verify); 2 a mistake in how it was called, in a ledger or in a file; 130 interrupted.
 """
 
 app = typer.Typer(
@@ -33,6 +33,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets: fetch, verify, status.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
+
+MOST_SEEDS = 1_000_000
 
 
 class TierName(StrEnum):
@@ -84,7 +87,7 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds that ``100`` (the first hundred) or ``7,12-15`` (these) stands for."""
     try:
         if text.isdigit():
-            seeds = list(range(int(text)))
+            seeds = list(range(min(int(text), MOST_SEEDS + 1)))
         else:
             seeds = []
             for part in text.split(","):
@@ -92,6 +95,8 @@ def parse_seeds(text: str) -> list[int]:
                 seeds += range(int(first), int(last if to else first) + 1)
     except ValueError:
         seeds = []
+    if len(seeds) > MOST_SEEDS or (seeds and max(seeds) >= 2**63):
+        raise ReproError(f"--seeds {text}: at most {MOST_SEEDS:,} seeds, each below 2^63")
     if not seeds:
         raise ReproError(f"--seeds {text}: give a number of seeds (100) or a list of them (7,12-15)")
     return sorted(set(seeds))
@@ -170,22 +175,26 @@ def run(
     ledger = project.ledger(paper)
     check_experiment(ledger, experiment)
     jobs = plan_jobs(ledger, tier.value, experiment)
-    if seeds:
+    if experiment and tier.value not in ledger.experiments[experiment].tiers:
+        tiers = ", ".join(ledger.experiments[experiment].tiers)
+        raise ReproError(f"experiment `{experiment}` has no {tier.value} tier; it has {tiers}: give --tier")
+    if seeds is not None:
         chosen = tuple(parse_seeds(seeds))
         jobs = [replace(job, seeds=chosen) for job in jobs]
     if set_:
         check_overrides(ledger, [experiment] if experiment else list(ledger.experiments), set_)
         jobs = _overridden(ledger, jobs, set_)
-    with Bar(Console(stderr=True), paper) as bar:
-        outcome = run_jobs(
-            project,
-            ledger,
-            jobs,
-            out or project.records_of(tier.value),
-            device=device.value,
-            threads=threads,
-            progress=bar,
+    folder = out or project.records_of(tier.value)
+    try:
+        with Bar(Console(stderr=True), paper) as bar:
+            outcome = run_jobs(
+                project, ledger, jobs, folder, device=device.value, threads=threads, progress=bar
+            )
+    except KeyboardInterrupt:
+        typer.echo(
+            f"{paper}: interrupted; what is done is kept, the same command goes on from there", err=True
         )
+        raise typer.Exit(130) from None
     typer.echo(
         f"{paper}: {len(outcome.written)} records written, {outcome.present} were there, "
         f"{len(outcome.blocked)} jobs blocked, {len(outcome.failed)} failed"
@@ -212,8 +221,8 @@ def judge(
     repro judge gcn --records local --json
     """
     from repro.board import print_board
+    from repro.exceptions import excuse, known_exceptions
     from repro.judge import judge as judge_evidence
-    from repro.judge import known_exceptions
     from repro.junit import write_junit
 
     project = _project()
@@ -223,14 +232,15 @@ def judge(
         for damage in evidence.damaged:
             typer.echo(f"damaged, not counted: {damage}", err=True)
         verdicts += judge_evidence(evidence)
-    exceptions = known_exceptions(project.papers / "known_exceptions.yaml")
+    exceptions = known_exceptions(project)
     if junit:
         write_junit(junit, verdicts, exceptions)
     if json_:
         typer.echo(json.dumps({"verdicts": [verdict.as_json() for verdict in verdicts]}, indent=1))
     else:
         print_board(project, verdicts, exceptions)
-    if any(v.outcome in ("contradicted", "error") and v.claim not in exceptions for v in verdicts):
+    failing = [v for v in verdicts if v.outcome in ("contradicted", "error")]
+    if any(not excuse(verdict, exceptions) for verdict in failing):
         raise typer.Exit(1)
 
 
@@ -270,6 +280,7 @@ def status(
 def keep(
     paper: Annotated[str, typer.Argument(help="id of a paper")],
     source: Annotated[Path | None, typer.Option(help="folder of records; default: results/local")] = None,
+    drop_stale: Annotated[bool, typer.Option(help="let stale reference records go")] = False,
 ) -> None:
     """Compact fresh records into results/reference, to be committed; those there that still count stay.
 
@@ -277,20 +288,14 @@ def keep(
 
     Example: repro keep gcn
     """
-    from repro.judge import gather
-    from repro.records import write_parquet
-    from repro.report.readme import refresh
+    from repro.reference import keep as keep_records
 
     project = _project()
-    ledger = project.ledger(paper)
-    merged = {r.id: r for r in gather(project, ledger, project.reference).records}
-    new = gather(project, ledger, source or project.local)
+    folder = _folder(project, str(source)) if source else project.local
+    count, new = keep_records(project, paper, folder, drop_stale)
     for damage in new.damaged:
         typer.echo(f"left out: {damage}", err=True)
-    merged.update((record.id, record) for record in new.records)
-    write_parquet(project.reference / f"{paper}.parquet", merged.values())
-    typer.echo(f"{paper}: {len(merged)} records in results/reference, {len(new.stale)} stale ones left out")
-    refresh(project, paper)
+    typer.echo(f"{paper}: {count} records in results/reference, {len(new.stale)} stale ones left out")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,10 @@ MEMORY_LIMIT = 3 * 2**30  # of one chunk of seeds, so that a run fits beside oth
 
 
 def _ignore(seeds: float) -> None:
+    pass
+
+
+def _nothing() -> None:
     pass
 
 
@@ -22,12 +27,15 @@ class Context:
         device: ``cpu`` or ``cuda``.
         memory: bytes that one chunk of seeds may use.
         report: takes how many seeds are done, fractions included.
+        finished: called when all seeds of a chunk are done. Seeds that stop early come first, so that part of a chunk
+            would be a biased sample.
     """
 
     root: Path
     device: str = "cpu"
     memory: int = MEMORY_LIMIT
     report: Callable[[float], None] = _ignore
+    finished: Callable[[], None] = _nothing
     _done: int = field(default=0, init=False)
     _chunk: int = field(default=0, init=False)
 
@@ -45,7 +53,16 @@ class Context:
             self._chunk = len(chunk)
             yield chunk
             self._done += len(chunk)
+            self._chunk = 0
+            self.finished()
+            # Graphs and their transposes refer to each other; without this they pile up until Python looks.
+            gc.collect()
             self.report(self._done)
+
+    @property
+    def in_chunk(self) -> bool:
+        """Whether a chunk of seeds is being worked on."""
+        return self._chunk > 0
 
     def tick(self, share: float) -> None:
         """Say that this share of the current chunk's work is done, between 0 and 1."""

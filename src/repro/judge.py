@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,19 @@ from repro.ledger import (
     AuditClaim,
     Claim,
     CurveClaim,
-    Deviation,
     Ledger,
     OrderingClaim,
     PropertyClaim,
+    Scalar,
     ScalingClaim,
     ThresholdClaim,
     Tier,
     ValueClaim,
 )
-from repro.plan import Arm, claim_arms, comparisons, deviation_arms, setting_hash
+from repro.plan import Arm, claim_arms, comparisons, setting_hash
 from repro.project import Project
 from repro.records import Record, RecordDamaged, read_folder, read_problems
-from repro.statistics import Decision, Estimate, Outcome
+from repro.statistics import Decision, Outcome
 
 JUDGED_TIERS: tuple[Tier, ...] = ("full", "quick")  # smoke proves the wiring and never supports a verdict
 
@@ -73,17 +74,6 @@ class Verdict:
             return [plain(v) for v in value] if isinstance(value, tuple | list) else value
 
         return {name: plain(value) for name, value in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A deviation's measured effect: alternative minus default, paired by seed, with a 95 % interval."""
-
-    deviation: str
-    alternative: str
-    where: str
-    estimate: Estimate | None
-    quantity: str
 
 
 @dataclass
@@ -208,19 +198,23 @@ def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     return None
 
 
-def _decide(evidence: Evidence, claim: Claim, tier: Tier, control: str | None = None) -> Decision:
-    """Apply the claim's test to its own arms, or to a control's."""
+def decide(
+    evidence: Evidence, claim: Claim, tier: Tier, change: Mapping[str, Scalar] = MappingProxyType({})
+) -> Decision:
+    """Apply the claim's test, alone, to its own arms; or to the same with some settings changed."""
     ledger, quantity = evidence.ledger, claim.measure.quantity
     better = ledger.quantities[quantity].better
     higher = None if better == "neither" else better == "higher"
-    arms = claim_arms(ledger, claim, tier, control)
+    folds = ledger.experiments[claim.measure.experiment].folds
+    overlap = 1 / (folds - 1) if folds else 0.0
+    arms = claim_arms(ledger, claim, tier, change)
     if isinstance(claim, OrderingClaim):
         pairs = {}
-        for name, (a, b) in comparisons(ledger, claim, tier, control).items():
+        for name, (a, b) in comparisons(ledger, claim, tier, change).items():
             first, second = evidence.values(a, quantity), evidence.values(b, quantity)
             seeds = sorted(set(first) & set(second))
             pairs[name] = ([first[s] for s in seeds], [second[s] for s in seeds], claim.at_least)
-        return statistics.judge_ordering(pairs)
+        return statistics.judge_ordering(pairs, overlap)
     if isinstance(claim, ScalingClaim):
         xs, curves = evidence.curve(arms[0], quantity)
         kept = [i for i, x in enumerate(xs) if x >= (claim.smallest or 0)]
@@ -229,15 +223,17 @@ def _decide(evidence: Evidence, claim: Claim, tier: Tier, control: str | None = 
         )
     if isinstance(claim, CurveClaim):
         xs, curves = evidence.curve(arms[0], quantity)
-        return statistics.judge_peak(xs, curves, claim.peak, higher is not False)
+        return statistics.judge_peak(xs, curves, claim.peak, higher is not False, overlap)
     if isinstance(claim, PropertyClaim):
         return statistics.judge_all_hold(_trials(evidence, arms, quantity), claim.at_most)
     values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
     if isinstance(claim, ThresholdClaim):
-        return statistics.judge_threshold(values, claim.bound, claim.direction)
+        return statistics.judge_threshold(values, claim.bound, claim.direction, overlap)
     if isinstance(claim, AuditClaim):
         return _audit(values, claim)
     published = statistics.Published(**claim.published.model_dump())
+    if claim.baseline:
+        higher = None  # a baseline that does better than printed is no success of the paper
     return statistics.judge_value(values, published, claim.margin.value, higher)
 
 
@@ -312,9 +308,10 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
         why = f"the {tier} tier runs a reduced setting, which cannot support a {claim.kind} claim"
         return replace(verdict, outcome=Outcome.inconclusive, reasons=[why]), None
     try:
-        decision = _decide(evidence, claim, tier)
+        decision = decide(evidence, claim, tier)
         controls = {
-            c: _decide(evidence, claim, tier, c).outcome for c in _run_controls(evidence, claim, tier)
+            control: decide(evidence, claim, tier, ledger.controls[control].set).outcome
+            for control in _run_controls(evidence, claim, tier)
         }
     except ValueError as error:
         return replace(verdict, outcome=Outcome.error, reasons=[str(error)]), None
@@ -340,7 +337,10 @@ def _run_controls(evidence: Evidence, claim: Claim, tier: Tier) -> list[str]:
     return [
         control
         for control in claim.controls
-        if all(evidence.of(arm) for arm in claim_arms(evidence.ledger, claim, tier, control))
+        if all(
+            evidence.of(arm)
+            for arm in claim_arms(evidence.ledger, claim, tier, evidence.ledger.controls[control].set)
+        )
     ]
 
 
@@ -390,42 +390,3 @@ def judge(evidence: Evidence) -> list[Verdict]:
         verdict if decision is None else _with_decision(evidence, claim, verdict, decision)
         for (claim, verdict, _), decision in zip(judged, decisions, strict=True)
     ]
-
-
-def effects(evidence: Evidence) -> list[Effect]:
-    """Return the measured effect of every deviation, wherever both arms have at least two common seeds."""
-    return [
-        effect
-        for name, deviation in evidence.ledger.deviations.items()
-        for effect in _effects_of(evidence, name, deviation)
-    ]
-
-
-def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable[Effect]:
-    quantity = deviation.measure.quantity
-    for (alternative, where), (changed, default) in deviation_arms(evidence.ledger, deviation).items():
-        a, b = evidence.values(changed, quantity), evidence.values(default, quantity)
-        seeds = sorted(set(a) & set(b))
-        try:
-            estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds])
-        except ValueError:  # no common seeds, or values that are no numbers
-            estimate = None
-        estimate = estimate if len(seeds) > 1 else None
-        yield Effect(name, alternative, where, estimate, quantity)
-
-
-def known_exceptions(path: Path) -> Mapping[str, str]:
-    """Return claim id to reason from ``known_exceptions.yaml``; an exception without a reason is an error."""
-    import yaml
-
-    from repro.errors import LedgerError
-
-    if not path.is_file():
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LedgerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not all(isinstance(v, str) and v.strip() for v in content.values()):
-        raise LedgerError(f"{path}: must map claim ids to a reason each")
-    return content

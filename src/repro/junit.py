@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
+from repro.exceptions import excuse
 from repro.judge import Verdict
 from repro.records import write_atomically
 
@@ -26,8 +27,8 @@ def write_junit(path: Path, verdicts: Sequence[Verdict], exceptions: Mapping[str
         for verdict in cases:
             case = Xml.SubElement(suite, "testcase", classname=paper, name=verdict.claim)
             text = "; ".join(verdict.reasons)
-            if verdict.claim in exceptions and verdict.outcome in ("contradicted", "error"):
-                Xml.SubElement(case, "skipped", message=f"known exception: {exceptions[verdict.claim]}")
+            if known := excuse(verdict, exceptions):
+                Xml.SubElement(case, "skipped", message=f"known exception: {known}")
                 counts["skipped"] += 1
             elif verdict.outcome == "contradicted":
                 Xml.SubElement(case, "failure", message=text)

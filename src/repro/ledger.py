@@ -107,6 +107,8 @@ class Experiment(Strict):
         index: the name of the row index (a size, a depth, a step), if a record has several rows.
         data: names of data sets (``data/<name>.dvc``) without which it cannot run.
         alone: it measures time, so that nothing else may run beside it.
+        folds: seeds are the folds of cross-validations with so many folds; their training sets overlap, and the
+            tests allow for it.
     """
 
     meaning: str
@@ -117,6 +119,7 @@ class Experiment(Strict):
     index: str | None = None
     data: list[str] = []
     alone: bool = False
+    folds: int | None = Field(default=None, ge=2)
     tiers: dict[Tier, TierPlan]
 
 
@@ -143,11 +146,16 @@ class ClaimBase(Strict):
 
 
 class ValueClaim(ClaimBase):
-    """Our mean equals the published one within a margin."""
+    """Our mean equals the published one within a margin.
+
+    ``baseline`` marks a method that the paper compares itself with: to do better than printed is then no success of
+    the paper but contradicts its number.
+    """
 
     kind: Literal["value"]
     published: PublishedNumber
     margin: Margin
+    baseline: bool = False
 
 
 class OrderingClaim(ClaimBase):
@@ -220,6 +228,7 @@ class Table(Strict):
         dispersion: likewise, where a ± is printed.
         margins: the margin of each column.
         controls: of each row.
+        baselines: rows of methods that the paper compares itself with.
     """
 
     id: str
@@ -235,6 +244,7 @@ class Table(Strict):
     rounding: float = 0.0
     margins: dict[str, Margin]
     controls: dict[str, list[str]] = {}
+    baselines: list[str] = []
 
     @model_validator(mode="after")
     def _dispersion_is_named(self) -> Self:
@@ -264,6 +274,7 @@ class Table(Strict):
                 ),
                 margin=self.margins[column],
                 controls=self.controls.get(row, []),
+                baseline=row in self.baselines,
                 family=self.id,
             )
             for row, cells in self.published.items()

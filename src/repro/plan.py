@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from repro.ledger import (
@@ -88,7 +89,7 @@ def arm(
     name: str,
     *parts: Mapping[str, Scalar],
     tier: Tier | None = None,
-    control: str | None = None,
+    change: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> Arm:
     """Return an arm: later parts win, then what the tier reduces, then the control's change.
 
@@ -101,13 +102,15 @@ def arm(
     at = merged.pop(experiment.index, None) if experiment.index else None
     if tier:
         merged.update(experiment.tiers[tier].set)
-    if control:
-        merged.update(ledger.controls[control].set)
+    merged.update(change)
     return Arm(name, resolve(experiment, merged), None if at is None else float(at))
 
 
 def comparisons(
-    ledger: Ledger, claim: OrderingClaim, tier: Tier | None = None, control: str | None = None
+    ledger: Ledger,
+    claim: OrderingClaim,
+    tier: Tier | None = None,
+    change: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> dict[str, tuple[Arm, Arm]]:
     """Return an ordering's pairs (greater, lesser), named by what differs."""
     base, name = claim.measure.setting, claim.measure.experiment
@@ -116,21 +119,24 @@ def comparisons(
         for other in claim.than:
             label = ", ".join(str(v) for v in [*other.values(), *here.values()])
             pairs[label] = (
-                arm(ledger, name, base, here, claim.greater, tier=tier, control=control),
-                arm(ledger, name, base, here, other, tier=tier, control=control),
+                arm(ledger, name, base, here, claim.greater, tier=tier, change=change),
+                arm(ledger, name, base, here, other, tier=tier, change=change),
             )
     return pairs
 
 
 def claim_arms(
-    ledger: Ledger, claim: Claim, tier: Tier | None = None, control: str | None = None
+    ledger: Ledger,
+    claim: Claim,
+    tier: Tier | None = None,
+    change: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> list[Arm]:
     """Return every arm that a claim needs."""
     if isinstance(claim, OrderingClaim):
-        return [a for pair in comparisons(ledger, claim, tier, control).values() for a in pair]
+        return [a for pair in comparisons(ledger, claim, tier, change).values() for a in pair]
     across = claim.across if isinstance(claim, PropertyClaim) else {}
     return [
-        arm(ledger, claim.measure.experiment, claim.measure.setting, here, tier=tier, control=control)
+        arm(ledger, claim.measure.experiment, claim.measure.setting, here, tier=tier, change=change)
         for here in combinations(across)
     ]
 
@@ -186,7 +192,10 @@ def jobs(ledger: Ledger, tier: Tier, only: str | None = None) -> list[Job]:
             continue
         need(claim_arms(ledger, claim, tier), claim.id)
         for control in claim.controls:
-            need(claim_arms(ledger, claim, tier, control), f"{claim.id} (control {control})")
+            need(
+                claim_arms(ledger, claim, tier, ledger.controls[control].set),
+                f"{claim.id} (control {control})",
+            )
     for name, deviation in ledger.deviations.items():
         if tier in deviation.tiers and runs(deviation.measure.experiment):
             for pair in deviation_arms(ledger, deviation, tier).values():

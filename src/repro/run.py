@@ -190,12 +190,11 @@ def _run_job(
         require(name, project.root)
     data = {name: data_md5(name, project.root) for name in ledger.experiments[job.experiment].data}
     code, function = loaded
-    context = Context(project.root, machine["device"], available_memory(), progress.done)
     started, unfinished = time.perf_counter(), set(seeds)
     pending: list[tuple[int, list[Mapping[str, float]]]] = []
 
     def flush() -> None:
-        # Seeds trained together share the time since the last ones were finished.
+        # The seeds of a chunk share its time. A chunk is written whole: those that stop early come first.
         nonlocal started
         seconds = (time.perf_counter() - started) / max(len(pending), 1)
         while pending:
@@ -216,18 +215,15 @@ def _run_job(
             outcome.written.append(record.id)
         started = time.perf_counter()
 
-    try:
-        for seed, rows in function(job.setting, seeds, context):
-            if seed not in unfinished:
-                raise RuntimeError(
-                    f"the experiment returned the seed {seed}, which was not asked for, or twice"
-                )
-            unfinished.discard(seed)
-            pending.append((seed, rows if isinstance(rows, list) else [rows]))
-            if time.perf_counter() - started > 1:
-                flush()
-    finally:  # what is done is done, also where a later seed fails
-        flush()
+    context = Context(project.root, machine["device"], available_memory(), progress.done, flush)
+    for seed, rows in function(job.setting, seeds, context):
+        if seed not in unfinished:
+            raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")
+        unfinished.discard(seed)
+        pending.append((seed, rows if isinstance(rows, list) else [rows]))
+        if not context.in_chunk:
+            flush()
+    flush()
     progress.done(len(seeds))
     if unfinished:
         raise RuntimeError(f"the experiment returned nothing for the seeds {sorted(unfinished)}")

@@ -122,13 +122,17 @@ def _pairs(a: Values, b: Values) -> NDArray[np.float64]:
     return _level(left - right, np.abs([left, right]).max())
 
 
-def mean_interval(x: Values, level: float = LEVEL) -> Estimate:
-    """Mean of independent runs with its t interval: m ± t(n − 1, (1 + level) / 2) · s / √n (Student 1908)."""
+def mean_interval(x: Values, level: float = LEVEL, overlap: float = 0.0) -> Estimate:
+    """Mean of runs with its t interval: m ± t(n − 1, (1 + level) / 2) · s · √(1 / n + overlap) (Student 1908).
+
+    overlap: 0 for independent runs; for folds of a cross-validation, whose training sets overlap, the ratio of
+    test to training size, 1 / (k − 1) for k folds (Nadeau and Bengio 2003).
+    """
     values = _level(_finite(x), np.abs(x).max())
     n, mean = values.size, float(values.mean())
     if n == 1:
         return Estimate(mean, -inf, inf, 1, 0, inf, level)
-    se = float(values.std(ddof=1)) / sqrt(n) if np.ptp(values) else 0.0
+    se = float(values.std(ddof=1)) * sqrt(1 / n + overlap) if np.ptp(values) else 0.0
     if not isfinite(mean + se):
         raise ValueError(f"The {n} values are too large to compute their mean and spread.")
     half = float(stdtrit(n - 1, (1 + level) / 2)) * se
@@ -267,14 +271,16 @@ def apply_family(decisions: Sequence[Decision]) -> list[Decision]:
     return result
 
 
-def judge_threshold(x: Values, bound: float, direction: Literal["above", "below"]) -> Decision:
+def judge_threshold(
+    x: Values, bound: float, direction: Literal["above", "below"], overlap: float = 0.0
+) -> Decision:
     """Is the mean above (below) the bound? `reproduced` if the whole interval is, `contradicted` if none is.
 
-    Two one-sided t tests, each at ALPHA: t = (m − bound) / (s / √n), df = n − 1 (Student 1908).
+    Two one-sided t tests, each at ALPHA: t = (m − bound) / se, df = n − 1; overlap as in `mean_interval`.
     """
     if direction not in ("above", "below") or not isfinite(bound):
         raise ValueError(f"Needs `above` or `below` and a finite bound, not {direction!r} {bound}.")
-    e, seeds = mean_interval(x), None
+    e, seeds = mean_interval(x, overlap=overlap), None
     if text := _no_spread(e):
         return Decision(Outcome.inconclusive, e, bound, None, e.n, (text,))
     t = (e.value - bound) / e.se * (1 if direction == "above" else -1)
@@ -282,29 +288,31 @@ def judge_threshold(x: Values, bound: float, direction: Literal["above", "below"
     outcome = _outcome(yes, no, Outcome.contradicted)
     place = "above" if e.value > bound else "below"
     if outcome is Outcome.inconclusive:
-        place, (seeds, text) = "across", _seeds(e, abs(e.value - bound))
+        shared = e.se**2 * overlap / (1 / e.n + overlap)  # what more runs cannot take away
+        own = replace(e, se=sqrt(e.se**2 - shared))
+        place, (seeds, text) = "across", _seeds(own, abs(e.value - bound), fixed=shared)
     interval = f"{LEVEL:.0%} interval [{e.low:.4g}, {e.high:.4g}]"
     mean = f"The mean is {e.value:.4g}, {interval}: {place} {bound:g}."
     reasons = (mean, text) if text else (mean,)
     return Decision(outcome, e, bound, None, e.n, reasons, yes, no, seeds)
 
 
-def judge_difference(a: Values, b: Values, at_least: float = 0.0) -> Decision:
+def judge_difference(a: Values, b: Values, at_least: float = 0.0, overlap: float = 0.0) -> Decision:
     """Is a > b + at_least, paired by seed? `judge_threshold` on a − b.
 
     Differences that are all equal are `inconclusive` at every n: a sign test would accept them from n = 5,
     but only for independent seeds, and equal differences are what dependent seeds look like.
     """
-    d = judge_threshold(_pairs(a, b), at_least, "above")
+    d = judge_threshold(_pairs(a, b), at_least, "above", overlap)
     return replace(d, published=None, reasons=(*d.reasons, "The differences are paired by seed."))
 
 
-def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]]) -> Decision:
+def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]], overlap: float = 0.0) -> Decision:
     """Do all {name: (a, b, at_least)} hold? Intersection-union of `judge_difference` (Berger 1982).
 
     `reproduced` only if each is, at ALPHA without correction; `contradicted` if any is, with Holm over them.
     """
-    parts = {name: judge_difference(*c) for name, c in comparisons.items()}
+    parts = {name: judge_difference(*c, overlap) for name, c in comparisons.items()}
     if not parts:
         raise ValueError("An ordering needs at least one comparison.")
     no = {name: d.p_outside for name, d in parts.items() if d.p_outside is not None}
@@ -343,7 +351,9 @@ def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin:
     return replace(d, estimate=e, reasons=(f"The mean slope is {e.value:.4g}.", *d.reasons))
 
 
-def judge_peak(x: Values, values: Values, at: Sequence[float], higher_is_better: bool = True) -> Decision:
+def judge_peak(
+    x: Values, values: Values, at: Sequence[float], higher_is_better: bool = True, overlap: float = 0.0
+) -> Decision:
     """Is the best mean of a curve at one of the points `at`? values: S × len(x), paired by seed.
 
     `reproduced` if one of `at` beats every other point (Berger 1982), Bonferroni over `at`; `contradicted` if
@@ -356,10 +366,10 @@ def judge_peak(x: Values, values: Values, at: Sequence[float], higher_is_better:
     if v.shape[1] != k.size or not (mine.size and rest.size and named.any(axis=0).all()):
         raise ValueError(f"`at` must name some, not all, of {k.size} points: at {at}, values {v.shape}.")
     i, j = mine[v.mean(axis=0)[mine].argmax()], rest[v.mean(axis=0)[rest].argmax()]
-    lead = judge_difference(v[:, i], v[:, j])
+    lead = judge_difference(v[:, i], v[:, j], 0.0, overlap)
     if lead.p_equivalence is None:
         return lead
-    tests = [[judge_difference(v[:, a], v[:, b]) for b in rest] for a in mine]
+    tests = [[judge_difference(v[:, a], v[:, b], 0.0, overlap) for b in rest] for a in mine]
     pairs = np.array([[(d.p_equivalence, d.p_outside) for d in row] for row in tests], dtype=np.float64)
     p = np.nan_to_num(pairs, nan=1.0)  # a pair without spread: neither beats the other
     yes = min(1.0, mine.size * float(p[..., 0].max(axis=1).min()))

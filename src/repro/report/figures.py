@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from repro.judge import Evidence, Verdict, effects
+from repro.deviations import effects
+from repro.judge import Evidence, Verdict
 from repro.ledger import Ledger
 from repro.plan import Arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure

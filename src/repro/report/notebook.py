@@ -8,7 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from repro.judge import Evidence, Verdict, gather, judge, known_exceptions
+from repro.deviations import turned
+from repro.exceptions import known_exceptions
+from repro.judge import Evidence, Verdict, gather, judge
 from repro.ledger import Ledger
 from repro.project import Project, find_project
 from repro.report import found, tables
@@ -67,7 +69,7 @@ class Report:
     def found(self) -> Piece:
         """What was found, in words; from the reference records, or the user's where there are none."""
         source = "reference" if self.sources["reference"].records else list(self.sources)[-1]
-        exceptions = known_exceptions(self.project.papers / "known_exceptions.yaml")
+        exceptions = known_exceptions(self.project)
         texts = found.paragraphs(self.ledger, self.verdicts[source].values(), exceptions)
         return self._render("found.html", source=source, paragraphs=texts)
 
@@ -78,6 +80,10 @@ class Report:
     def deviations(self) -> Piece:
         """What paper, released code and we do differently, with measured effects."""
         return Piece(tables.deviations_table(self.sources["reference"]))
+
+    def turned(self) -> Piece:
+        """Which verdicts an alternative protocol would turn."""
+        return self._render("turned.html", turned=turned(self.sources["reference"]), ledger=self.ledger)
 
     def figures(self) -> Piece:
         """The paper's own figures, from its folder's ``figures.py``."""

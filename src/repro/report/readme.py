@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from repro.deviations import effects, turned
 from repro.errors import ReproError
-from repro.judge import effects, gather, judge, known_exceptions
+from repro.exceptions import known_exceptions
+from repro.judge import gather, judge
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report.found import paragraphs
@@ -22,9 +24,15 @@ def generated(project: Project, paper: str) -> str:
     ledger = project.ledger(paper)
     evidence = gather(project, ledger, project.reference)
     verdicts = judge(evidence)
-    exceptions = known_exceptions(project.papers / "known_exceptions.yaml")
+    exceptions = known_exceptions(project)
     lines = [f"- {_cell(text)}" for text in paragraphs(ledger, verdicts, exceptions)]
-    lines += ["", "| claim | published | ours | n | verdict |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "Intervals are 90 % intervals; those of values include what the published number itself leaves open.",
+        "",
+        "| claim | published | ours | n | verdict |",
+        "|---|---|---|---|---|",
+    ]
     for verdict in verdicts:
         claim = ledger.claim(verdict.claim)
         ours = f"{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
@@ -41,6 +49,21 @@ def generated(project: Project, paper: str) -> str:
                 f"| {_cell(effect.deviation)}: {_cell(effect.alternative)} | {_cell(effect.where)} "
                 f"| {e.value:+.2f} {interval((e.low, e.high))} {unit} | {e.n} |"
             )
+    lines += [
+        "",
+        "Verdicts that an alternative protocol turns, each claim's test alone (no correction for families):",
+        "",
+        "| claim | alternative | verdict here | verdict there | measured there |",
+        "|---|---|---|---|---|",
+    ]
+    for turn in turned(evidence):
+        claim = ledger.claim(turn.claim)
+        offset = turn.there.published or 0.0 if claim.kind == "value" else 0.0
+        measured = turn.there.estimate.value + offset if turn.there.estimate else None
+        lines.append(
+            f"| {_cell(turn.claim)} | {_cell(turn.switch)}: {_cell(turn.alternative)} | {turn.here.outcome} "
+            f"| {turn.there.outcome} | {number(measured, unit_of(claim, ledger))} |"
+        )
     return "\n".join(lines)
 
 

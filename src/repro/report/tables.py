@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from repro import words
-from repro.judge import Evidence, Verdict, effects
+from repro.deviations import effects
+from repro.judge import Evidence, Verdict
 from repro.ledger import Ledger
 
 

@@ -1,0 +1,94 @@
+"""What each deviation from the protocol changes: the means, and the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from repro import statistics
+from repro.judge import Evidence, choose_tier, decide
+from repro.ledger import Claim, Deviation, Scalar
+from repro.plan import claim_arms, deviation_arms
+from repro.statistics import Decision, Estimate
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A deviation's measured effect: alternative minus default, paired by seed, with a 95 % interval."""
+
+    deviation: str
+    alternative: str
+    where: str
+    estimate: Estimate | None
+    quantity: str
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A claim whose verdict is another one under an alternative protocol.
+
+    Both outcomes are those of the claim's test alone, before any correction for a family.
+    """
+
+    claim: str
+    switch: str
+    alternative: str
+    here: Decision
+    there: Decision
+
+
+def effects(evidence: Evidence) -> list[Effect]:
+    """Return the measured effect of every deviation, wherever both arms have at least two common seeds."""
+    return [
+        effect
+        for name, deviation in evidence.ledger.deviations.items()
+        for effect in _effects_of(evidence, name, deviation)
+    ]
+
+
+def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable[Effect]:
+    quantity = deviation.measure.quantity
+    for (alternative, where), (changed, default) in deviation_arms(evidence.ledger, deviation).items():
+        a, b = evidence.values(changed, quantity), evidence.values(default, quantity)
+        seeds = sorted(set(a) & set(b))
+        try:
+            estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds])
+        except ValueError:  # no common seeds, or values that are no numbers
+            estimate = None
+        yield Effect(name, alternative, where, estimate if len(seeds) > 1 else None, quantity)
+
+
+def turned(evidence: Evidence) -> list[Turned]:
+    """Return every verdict that an alternative of a deviation would turn, where the runs for it are there."""
+    found = []
+    deviations = evidence.ledger.deviations.values()
+    switches = {
+        (d.measure.experiment, d.switch, alternative): None
+        for d in deviations
+        for alternative in d.alternatives
+    }
+    for experiment, switch, alternative in switches:
+        for claim in evidence.ledger.all_claims():
+            if claim.measure.experiment != experiment or claim.blocked:
+                continue
+            pair = _decided(evidence, claim, switch, alternative)
+            if pair and pair[0].outcome != pair[1].outcome:
+                found.append(Turned(claim.id, switch, str(alternative), *pair))
+    return found
+
+
+def _decided(
+    evidence: Evidence, claim: Claim, switch: str, alternative: Scalar
+) -> tuple[Decision, Decision] | None:
+    """Return the claim's test on its own runs and on those of an alternative; None where runs are missing."""
+    tier = choose_tier(evidence, claim)
+    if tier is None:
+        return None
+    change = {switch: alternative}
+    own, other = claim_arms(evidence.ledger, claim, tier), claim_arms(evidence.ledger, claim, tier, change)
+    if own == other or any(len(evidence.of(arm)) < 2 for arm in other):
+        return None
+    try:
+        return decide(evidence, claim, tier), decide(evidence, claim, tier, change)
+    except ValueError:
+        return None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from papers.gcn.model import GCN
 from repro.context import Context
 from repro.data import nell, planetoid
 from repro.data.planetoid import CitationGraph
-
-from papers.gcn.model import GCN
 
 Rows = Iterator[tuple[int, dict[str, float]]]
 

@@ -165,7 +165,7 @@ def _seeds(
         seeds = int(runs[enough.argmax()])
         return seeds, f"If mean and spread stay, about {seeds} runs settle it with probability {POWER:g}."
     hopeless = fixed and _seeds(e, gap, far)[0]
-    why = "the published value is too uncertain" if hopeless else "it sits on the edge"
+    why = "what more runs of ours cannot reduce is too large" if hopeless else "it sits on the edge"
     return None, f"Even {MAX_SEEDS} runs would hardly settle it: {why}."
 
 

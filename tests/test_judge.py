@@ -650,3 +650,9 @@ def test_tally() -> None:
         verdict(o, str(i)) for i, o in enumerate(["reproduced", "not_run", "contradicted", "reproduced"])
     ]
     assert tally(verdicts) == "1 contradicted, 2 reproduced, 1 not run"
+
+
+def test_only_a_contradiction_is_excused() -> None:
+    exceptions = {"V1": "the paper counts twice"}
+    excused = {o: excuse(verdict(o, "V1"), exceptions) for o in ("contradicted", "error", "inconclusive")}
+    assert excused == {"contradicted": "the paper counts twice", "error": None, "inconclusive": None}

@@ -304,7 +304,7 @@ def test_readings_of_the_printed_spread() -> None:
     assert both == unnamed
     assert both.estimate == wide.estimate
     assert any("readings disagree" in reason for reason in both.reasons)
-    assert any("published value is too uncertain" in reason for reason in both.reasons)
+    assert any("what more runs of ours cannot reduce" in reason for reason in both.reasons)
     assert both.seeds_needed is None
 
 

@@ -39,7 +39,7 @@ def random_split(graph: CitationGraph, seed: int) -> dict[str, np.ndarray]:
 
 
 def shuffled_labels(graph: CitationGraph, seed: int) -> np.ndarray:
-    """Return the labels with those of the training nodes dealt out at random: a control that must fail."""
+    """Return the labels with those of the Planetoid split's training nodes dealt out at random: a control."""
     labels = graph.labels.copy()
     order = randomness.permutation(randomness.key(seed, "shuffle"), len(graph.train)).numpy()
     labels[graph.train] = graph.labels[graph.train][order]

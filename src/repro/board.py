@@ -16,7 +16,7 @@ from repro.ledger import TIERS, Tier
 from repro.plan import claim_arms, jobs, setting_hash
 from repro.project import Project
 from repro.run import missing_seeds
-from repro.words import MARKS, OUTCOMES, interval, number, printed, tally, unit_of, unit_of_difference
+from repro.words import MARKS, OUTCOMES, change, interval, number, printed, tally, unit_of, unit_of_difference
 
 COLOURS = {
     "reproduced": "green",
@@ -77,25 +77,23 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
 
     line("claim", f"{claim.id} ({claim.kind})")
     line("statement", claim.statement)
-    line("anchor", f"{claim.anchor.place}, page {claim.anchor.page or '?'} [{claim.anchor.evidence}]")
+    page = f", page {claim.anchor.page}" if claim.anchor.page else ""
+    line("anchor", f"{claim.anchor.place}{page} [{claim.anchor.evidence}]")
     console.print(f"[bold]{'verdict':<12}[/] {_outcome(verdict.outcome)}")
     for reason in verdict.reasons:
         line("  because", reason)
     line("published", printed(claim))
     line("ours", f"{number(verdict.measured, unit)} {interval(verdict.interval)}" if verdict.n else "")
     line("runs", f"{verdict.n} ({verdict.tier} tier, {where} records)" if verdict.n else "")
-    line("margin", f"± {number(verdict.margin, unit)}" if verdict.margin else "")
+    line("margin", f"± {number(verdict.margin, unit_of_difference(unit))}" if verdict.margin else "")
     line("trouble", claim.trouble)
     for control, outcome in verdict.controls.items():
         line("control", f"{control}: {ledger.controls[control].meaning}: {outcome}")
     for effect in effects(evidence):
         if effect.estimate and {claim.id, claim.family} & set(ledger.deviations[effect.deviation].moves):
-            e = effect.estimate
-            line(
-                "deviation",
-                f"{effect.deviation} = {effect.alternative} on {effect.where}: {e.value:+.2f} "
-                f"{interval((e.low, e.high))} {unit_of_difference(unit)}, n = {e.n}",
-            )
+            size = change(effect.estimate, ledger.quantities[effect.quantity].unit)
+            where = f"{effect.deviation} = {effect.alternative} on {effect.where}"
+            line("deviation", f"{where}: {size}, n = {effect.estimate.n}")
     _print_records(console, project, evidence, claim_id, verdict)
     seeds = f" --tier {verdict.tier}" if verdict.tier else ""
     line("again", f"repro run {ledger.paper.id} --experiment {claim.measure.experiment}{seeds}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from repro.judge import Verdict
     from repro.ledger import Claim, Ledger
+    from repro.statistics import Estimate
 
 # Order of a board: what needs attention first.
 OUTCOMES = ("contradicted", "error", "inconclusive", "better", "reproduced", "blocked", "not_run")
@@ -41,14 +42,27 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{text} {unit}".strip() if unit not in ("", "1") else text
 
 
+def _decimals(low: float, high: float) -> int:
+    """As many decimals as the width of an interval calls for."""
+    width = abs(high - low)
+    return 2 if width >= 0.1 or width == 0 else min(6, 2 + len(f"{1 / width:.0f}"))
+
+
 def interval(low_high: Iterable[float] | None) -> str:
-    """Return ``[low, high]`` with as many decimals as the width calls for."""
+    """Return ``[low, high]``."""
     if low_high is None:
         return ""
     low, high = low_high
-    width = abs(high - low)
-    decimals = 2 if width >= 0.1 or width == 0 else min(6, 2 + len(f"{1 / width:.0f}"))
+    decimals = _decimals(low, high)
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def change(estimate: Estimate, unit: str) -> str:
+    """Return a difference with its sign and interval, all with the same decimals."""
+    decimals = _decimals(estimate.low, estimate.high)
+    return (
+        f"{estimate.value:+.{decimals}f} {interval((estimate.low, estimate.high))} {unit_of_difference(unit)}"
+    )
 
 
 def printed(claim: Claim) -> str:

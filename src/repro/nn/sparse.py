@@ -9,7 +9,8 @@ rules, because that is where the speed comes from:
   block-diagonal matrix of the S copies.
 
 Values of the sparse matrix carry no gradient. Row i of a product is always summed in the order of row i's
-entries, whatever the number of seeds, so a seed's result does not depend on its neighbours.
+entries, whatever the number of seeds, so on a CPU a seed's result does not depend on its neighbours (a GPU's
+library may choose another algorithm for another width). Offsets are 32-bit: S times the entries stays below 2^31.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness, and in grey by marker and dash.
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY, PAPER = "#666666", "#222222"
 SOURCES = {"reference": (BLUE, "o"), "yours": (ORANGE, "s")}
 
@@ -55,6 +55,6 @@ class Drawn:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure in the common style, without the global state of pyplot."""
+    """Return an empty figure in the common style, which becomes matplotlib's for this process."""
     style.use(STYLE)
     return Figure(figsize=(width, height))

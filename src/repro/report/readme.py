@@ -9,7 +9,7 @@ from repro.judge import gather, judge
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report.found import paragraphs
-from repro.words import MARKS, interval, number, printed, unit_of, unit_of_difference
+from repro.words import MARKS, change, interval, number, printed, unit_of
 
 BEGIN = "<!-- generated from results/reference by `repro keep`; do not edit -->"
 END = "<!-- end of the generated part -->"
@@ -43,11 +43,10 @@ def generated(project: Project, paper: str) -> str:
     lines += ["", "| deviation | where | effect on the mean, 95 % interval | n |", "|---|---|---|---|"]
     for effect in effects(evidence):
         if effect.estimate:
-            e = effect.estimate
-            unit = unit_of_difference(ledger.quantities[effect.quantity].unit)
+            size = change(effect.estimate, ledger.quantities[effect.quantity].unit)
             lines.append(
                 f"| {_cell(effect.deviation)}: {_cell(effect.alternative)} | {_cell(effect.where)} "
-                f"| {e.value:+.2f} {interval((e.low, e.high))} {unit} | {e.n} |"
+                f"| {size} | {effect.estimate.n} |"
             )
     lines += [
         "",

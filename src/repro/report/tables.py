@@ -20,9 +20,7 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("repro.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(
-        number=words.number, interval=words.interval, of_difference=words.unit_of_difference
-    )
+    environment.filters.update(number=words.number, interval=words.interval, change=words.change)
     environment.globals["marks"] = words.MARKS
     return environment
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.integrate import quad
 
-from papers.diffusion import bound, heartbeat, leaves, schedules, swiss
+from papers.diffusion import bound, ddpm, heartbeat, leaves, schedules, swiss
 from papers.diffusion.audits import gaussian_bound
 from papers.diffusion.images import ImageReverse, bumps
 from papers.diffusion.mixture import MIXTURES, Mixture, corners, kolmogorov_smirnov
@@ -455,6 +455,20 @@ def test_reverse_of_a_single_normal_is_that_normal(name: str) -> None:
     assert kolmogorov_smirnov(probability_flow(sde, score, 0, 1000, 150), single) < 2.5
     x = single.sample(randomness.key(0, "x"), 50)
     np.testing.assert_allclose(flow_log_likelihood(sde, single, x), single.log_density(x), atol=0.05)
+
+
+def test_ddpm_samples_have_the_mixtures_law_and_its_weights_are_the_kl() -> None:
+    mixture, process = corners(), Gaussian(schedules.ddpm(200, 1e-4, 0.1))
+    predict = ddpm.exact_noise(mixture, process)
+    assert kolmogorov_smirnov(ddpm.sample(predict, process, 0, 1000), mixture) < 2.5
+    # |ε - ε_θ|² times the weight is the KL of the two posteriors, at any x_0, x_t and guess of the noise.
+    t, x0, noise, guess = torch.tensor([7]), 0.3, -1.1, 0.4
+    scale, variance = (float(v) for v in process.marginal(t))
+    of_start, of_end, spread = (float(v) for v in process.posterior(t))
+    xt = scale * x0 + variance**0.5 * noise
+    means = [of_start * start + of_end * xt for start in (x0, (xt - variance**0.5 * guess) / scale)]
+    kl = (means[0] - means[1]) ** 2 / (2 * spread)
+    assert float(ddpm.weights(process)[5]) * (noise - guess) ** 2 == pytest.approx(kl)
 
 
 def test_unknown_process_is_refused() -> None:

@@ -83,7 +83,7 @@ def marginals(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
                         "mean_error": abs(float(x.mean()) - sde.scale(t)) / (sde.variance(t) / n) ** 0.5,
                         "variance_error": abs(variance / sde.variance(t) - 1),
                         "unit_variance_error": abs(of_unit_data - invariant),
-                        "excess_over_vp": sde.scale(t) ** 2 + sde.variance(t) - 1,
+                        "excess_over_vp": max(0.0, of_unit_data - 1),
                     }
                 )
         yield seed, rows

@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from papers.diffusion import schedules
-from papers.diffusion.processes import Gaussian
 from repro.context import Context
 
 Rows = Iterator[tuple[int, list[dict[str, float]]]]
@@ -41,9 +40,8 @@ def recipe_on_gaussians(setting: Mapping[str, Any], seeds: Sequence[int], contex
     """
     y, noise = setting["y"], setting["noise"]
     rows = []
-    for T in (10, 100, 1000, 10000):
-        betas = schedules.ddpm(T, 1e-3 * min(1.0, 1000 / T), min(0.5, 20.0 / T))
-        Gaussian(betas)  # the same process as everywhere
+    for T in (100, 1000, 10000):
+        betas = schedules.ddpm(T, min(1e-3, 1 / T), 20 / T)
         start_power = setting["power"] if setting["weighting"] == "constant" else 0.0
         precision = 1 + start_power / noise
         mean, variance = start_power * y / noise / precision, 1 / precision

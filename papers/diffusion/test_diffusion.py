@@ -394,21 +394,21 @@ def test_products_with_r_are_exact() -> None:
 
 
 def test_recipe_followed_exactly_agrees_with_simulating_it() -> None:
-    """The recursion of means and variances beside 20,000 simulated chains of ten steps; five standard errors."""
+    """The recursion of means and variances beside 20,000 simulated chains of 100 steps; five standard errors."""
     rows = {
         r["steps"]: r for r in one(recipe_on_gaussians, y=2.0, noise=1.0, power=1.0, weighting="constant")
     }
-    n, betas = 20000, schedules.ddpm(10, 1e-3, 0.5)
+    n, betas = 20000, schedules.ddpm(100, 1e-3, 0.2)
     x = 1.0 + 0.5**0.5 * normal(randomness.key(0, "start"), n).double()
-    for t in range(10, 0, -1):
+    for t in range(100, 0, -1):
         b = betas[t - 1]
         mean, variance = times_gaussian((1 - b).sqrt() * x, b, torch.tensor(2.0), torch.tensor(1.0))
         x = mean + variance.sqrt() * normal(randomness.key(0, "step", t), n)
     exact_mean, exact_variance = 1.0, 0.5
     error = abs(float(x.mean()) - exact_mean) / exact_variance**0.5
-    assert error == pytest.approx(rows[10]["mean_error"], abs=5 / n**0.5)
+    assert error == pytest.approx(rows[100]["mean_error"], abs=5 / n**0.5)
     ratio = abs(float(x.var()) / exact_variance - 1)
-    assert ratio == pytest.approx(rows[10]["variance_error"], abs=5 * (2 / n) ** 0.5)
+    assert ratio == pytest.approx(rows[100]["variance_error"], abs=5 * (2 / n) ** 0.5)
 
 
 # ------------------------------------------------------------------ what followed

@@ -132,9 +132,10 @@ def dictionary(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
             {
                 "train_accuracy": 100 * run.accuracies["train"],
                 "test_accuracy": 100 * run.accuracies["test"],
+                "train_error": 100 * (1 - run.accuracies["train"]),
+                "test_error": 100 * (1 - run.accuracies["test"]),
                 "best_train_accuracy": 100 * run.best_train,
                 "passes": float(run.passes),
-                "selected_pass": float(run.selected),
             },
         )
 
@@ -166,20 +167,26 @@ def _attention_model(setting: Mapping[str, Any], seed: int, context: Context) ->
 
 @torch.no_grad()
 def attention_ranking(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
-    """Theorems 1 and 2: whether all queries rank the keys of all graphs (k² pairs) alike; one row per head."""
+    """Static or dynamic attention: whether all queries rank all k² key nodes alike; a row per head."""
     for seed in (seed for chunk in context.chunks(seeds, 1, largest=1) for seed in chunk):
         with torch.enable_grad():
             model, _ = _attention_model(setting, seed, context)
         rows: list[dict[str, float]] = []
         for head, scores in enumerate(model.tables().scores[: model.k**2].unbind(1)):
             pairs, favourites = ranking(scores)
-            rows.append({"head": head, "reordered_pairs": pairs, "favourite_keys": favourites})
+            alike = float(pairs == 0)
+            rows.append(
+                {"head": head, "reordered_pairs": pairs, "favourite_keys": favourites, "ranks_alike": alike}
+            )
         yield seed, rows
 
 
 @torch.no_grad()
 def attention_map(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
-    """Figure 1: how much each query attends to each key of a test graph; rows by 100 · query + key."""
+    """Figure 1: how much each query attends to each key of a test graph; rows by 100 · query + key.
+
+    ``misplaced`` is by how much a key receives more of a query's attention than the query's own key does.
+    """
     for seed in (seed for chunk in context.chunks(seeds, 1, largest=1) for seed in chunk):
         with torch.enable_grad():
             model, data = _attention_model(setting, seed, context)
@@ -191,7 +198,7 @@ def attention_map(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
                 {
                     "pair": 100 * q + key,
                     "attention": float(attention[q, key]),
-                    "above_own": float((attention - own)[q, key]),
+                    "misplaced": max(0.0, float((attention - own)[q, key])),
                 }
                 for q in range(model.k)
                 for key in range(model.k)

@@ -1,4 +1,4 @@
-"""GAT, GATv2 and GIN on DictionaryLookup, as table look-ups (GATv2 paper, Section 4.1, equations 4 and 7).
+"""GAT, GATv2 and GIN on DictionaryLookup, as table look-ups (GATv2 paper, Section 4.1, equations 6 and 7).
 
 What a query sees of a key depends on the query's attribute and on the key's (attribute, value) pair alone, and there
 are only k + k² of these. So the attention scores of every edge of every graph are entries of one table ``(k², k)``,
@@ -105,7 +105,7 @@ class Tables:
 
 
 class Attention(Lookup):
-    """One layer of attention, GAT (equation 4) or GATv2 (equation 7), heads concatenated.
+    """One layer of attention, GAT (equation 6) or GATv2 (equation 7), heads concatenated.
 
     Args:
         kind: ``gat`` or ``gatv2``.
@@ -148,7 +148,7 @@ class Attention(Lookup):
 
     def _scores(self, keys: Tensor, queries: Tensor) -> Tensor:
         """Return the scores ``(n, H, q)`` of transformed features ``(n, H, C)`` and ``(q, H, C)``."""
-        if self.a_query is not None:  # equation 4: LeakyReLU(a1·Wk + a2·Wq)
+        if self.a_query is not None:  # equation 6: LeakyReLU(a1·Wk + a2·Wq)
             of_keys, of_queries = (keys * self.a).sum(-1), (queries * self.a_query).sum(-1)
             return functional.leaky_relu(of_keys.unsqueeze(-1) + of_queries.T, SLOPE)
         # Equation 7: a·LeakyReLU(Wk + Wq): k³·128 numbers, a few queries at a time so that they stay in a cache.

@@ -135,6 +135,7 @@ def dictionary(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
                 "train_error": 100 * (1 - run.accuracies["train"]),
                 "test_error": 100 * (1 - run.accuracies["test"]),
                 "best_train_accuracy": 100 * run.best_train,
+                "best_train_error": 100 * (1 - run.best_train),
                 "passes": float(run.passes),
             },
         )

@@ -143,8 +143,8 @@ class Attention(Lookup):
         scores = self._scores(keys, queries)
         if not self.self_loops:
             return Tables(scores, keys, None)
-        own = torch.stack([self._scores(q[None], q[None])[0, :, 0] for q in queries], -1)
-        return Tables(torch.cat([scores, own[None]]), torch.cat([keys, torch.zeros_like(keys[:1])]), queries)
+        own = self._own_scores(queries).T.unsqueeze(0)
+        return Tables(torch.cat([scores, own]), torch.cat([keys, torch.zeros_like(keys[:1])]), queries)
 
     def _scores(self, keys: Tensor, queries: Tensor) -> Tensor:
         """Return the scores ``(n, H, q)`` of transformed features ``(n, H, C)`` and ``(q, H, C)``."""
@@ -158,6 +158,12 @@ class Attention(Lookup):
         parts = [checkpoint(_gatv2_scores, keys, block, self.a, use_reentrant=False) for block in blocks]
         return torch.cat(parts, -1)
 
+    def _own_scores(self, queries: Tensor) -> Tensor:
+        """Return the scores ``(q, H)`` of queries ``(q, H, C)`` that attend to themselves."""
+        if self.a_query is not None:
+            return functional.leaky_relu((queries * (self.a + self.a_query)).sum(-1), SLOPE)
+        return (functional.leaky_relu(2 * queries, SLOPE) * self.a).sum(-1)
+
     def _rows(self, graphs: Tensor) -> Tensor:
         """Return the table rows that the graphs' queries attend to: ``(B, k (+ 1))``."""
         rows = graphs + self.k * torch.arange(self.k, device=graphs.device)
@@ -170,7 +176,7 @@ class Attention(Lookup):
     def logits(self, graphs: Tensor, keep: Tensor | None = None) -> Tensor:
         """See :meth:`Lookup.logits`."""
         if keep is None:
-            return _look_up(*self._contributions(), self._rows(graphs))[2]
+            return _look_up(*self._contributions(), self._rows(graphs))[2].transpose(1, 2)
         tables = self.tables()
         alpha = tables.scores[self._rows(graphs)].softmax(1)
         h = torch.einsum("nkhq,nkhc->nqhc", alpha, tables.features[self._rows(graphs)])
@@ -188,7 +194,7 @@ class Attention(Lookup):
     def _contributions(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Return the scores, and what a key, a self-loop and the bias add to the logits: the features times ``out``."""
         tables, out = self.tables(), self.out.unflatten(0, self.a.shape)
-        values = torch.einsum("nhc,hco->nho", tables.features, out)
+        values = torch.einsum("nhc,hco->nho", tables.features, out).contiguous()  # its rows are looked up
         if tables.self_features is None or self.bias is None:
             return tables.scores, values, None, None
         return (
@@ -207,7 +213,7 @@ def _gatv2_scores(keys: Tensor, queries: Tensor, a: Tensor) -> Tensor:
 def _look_up(
     scores: Tensor, values: Tensor, own: Tensor | None, offset: Tensor | None, rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return attention ``(B, keys, H, k)``, the keys' contributions ``(B, keys, H, k)`` and logits ``(B, k, k)``.
+    """Return attention ``(B, keys, H, k)``, the keys' contributions ``(B, keys, H, k)`` and logits by value and query.
 
     Args:
         scores: ``(n, H, k)``.
@@ -220,10 +226,11 @@ def _look_up(
     alpha = scores.flatten(1).index_select(0, rows.flatten()).view(*rows.shape, -1).softmax(1)
     looked_up = values.flatten(1).index_select(0, rows.flatten()).view(shape)
     alpha = alpha.view(shape)
-    logits = torch.bmm(alpha.flatten(1, 2).transpose(1, 2), looked_up.flatten(1, 2))
+    # Values first: a softmax over the middle one of three dimensions is three times as fast as over a short last one.
+    logits = torch.bmm(looked_up.flatten(1, 2).transpose(1, 2), alpha.flatten(1, 2))
     if own is not None:
-        logits = logits + torch.einsum("nhq,qho->nqo", alpha[:, -1], own)
-    return alpha, looked_up, logits if offset is None else logits + offset
+        logits = logits + torch.einsum("nhq,qho->noq", alpha[:, -1], own)
+    return alpha, looked_up, logits if offset is None else logits + offset.unsqueeze(-1)
 
 
 class _LookupLoss(torch.autograd.Function):
@@ -248,19 +255,19 @@ class _LookupLoss(torch.autograd.Function):
         d_offset = None if offset is None else torch.zeros_like(offset)
         total = scores.new_zeros(())
         size = max(1, BLOCK // (rows.shape[1] * scores[0].numel()))
-        for r, labels in zip(rows.split(size), graphs.unsqueeze(-1).split(size), strict=True):
+        for r, labels in zip(rows.split(size), graphs.unsqueeze(1).split(size), strict=True):
             alpha, looked_up, logits = _look_up(scores, values, own, offset, r)
-            log_p = logits.log_softmax(-1)
-            total -= log_p.gather(-1, labels).sum()
-            d_logits = log_p.exp_().scatter_add_(-1, labels, log_p.new_full(labels.shape, -1.0))
+            log_p = logits.log_softmax(1)
+            total -= log_p.gather(1, labels).sum()
+            d_logits = log_p.exp_().scatter_add_(1, labels, log_p.new_full(labels.shape, -1.0))
             d_logits /= graphs.numel()
-            d_alpha = torch.bmm(looked_up.flatten(1, 2), d_logits.transpose(1, 2)).view_as(alpha)
+            d_alpha = torch.bmm(looked_up.flatten(1, 2), d_logits).view_as(alpha)
             if own is not None and d_own is not None:
-                d_alpha[:, -1] += torch.einsum("nqo,qho->nhq", d_logits, own)
-                d_own += torch.einsum("nqo,nhq->qho", d_logits, alpha[:, -1])
+                d_alpha[:, -1] += torch.einsum("noq,qho->nhq", d_logits, own)
+                d_own += torch.einsum("noq,nhq->qho", d_logits, alpha[:, -1])
             if d_offset is not None:
-                d_offset += d_logits.sum((0, 1))
-            d_looked_up = torch.bmm(alpha.flatten(1, 2), d_logits).view_as(looked_up)
+                d_offset += d_logits.sum((0, 2))
+            d_looked_up = torch.bmm(alpha.flatten(1, 2), d_logits.transpose(1, 2)).view_as(looked_up)
             d_values.index_add_(0, r.flatten(), d_looked_up.flatten(0, 1))
             d_alpha -= (alpha * d_alpha).sum(1, keepdim=True)
             d_scores.index_add_(0, r.flatten(), d_alpha.mul_(alpha).flatten(0, 1))

@@ -123,7 +123,7 @@ def per_pixel(model: Model, setting: Mapping[str, Any], side: int) -> list[dict[
 def dead_leaves_bound(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Bounds per pixel by image side: trained at the smallest, or at each (``trained_on: same_size``)."""
     sides = [side for side in SIDES if side <= setting["largest_side"]]
-    for chunk in context.chunks(seeds, 4e8, largest=5):
+    for chunk in context.chunks(seeds, 4e8, largest=1):
         rows: list[list[dict[str, float]]] = [[] for _ in chunk]
         model = None
         for i, side in enumerate(sides):
@@ -213,7 +213,7 @@ def _hole(side: int) -> Tensor:
 def dead_leaves_posterior(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Samples, denoising at a signal-to-noise ratio of 1, and inpainting; a row is one pixel."""
     hole = _hole(setting["side"])
-    for chunk in context.chunks(seeds, 4e8, largest=5):
+    for chunk in context.chunks(seeds, 4e8, largest=1):
         model = train(setting, chunk, SIDES[0], context.tick)
         found = posterior_images(model, setting)
         for i, seed in enumerate(chunk):

@@ -23,6 +23,15 @@ def _weight(seed: int, stream: str, *shape: int) -> nn.Parameter:
     return nn.Parameter((drawn * (2 / fan) ** 0.5).expand(shape).clone())
 
 
+def logistic(x: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x)).
+
+    torch.sigmoid rounds the last few elements of an array in another way than the others, so that a seed's result
+    would depend on how many seeds stand beside it.
+    """
+    return 1 / (1 + torch.exp(-x))
+
+
 class GaussianReverse(nn.Module):
     """p(x_{t-1} | x_t) = N(f_μ, f_Σ), both relative to the reverse of pure diffusion (equations 64 and 65).
 
@@ -45,7 +54,7 @@ class GaussianReverse(nn.Module):
         """
         z_mean, z_variance = self.readouts(x, t)
         beta = betas[t - 1].view(-1, *[1] * (x.dim() - 1))
-        variance = torch.sigmoid(z_variance + torch.logit(beta))
+        variance = logistic(z_variance + beta.log() - torch.log1p(-beta))
         return (x - z_mean) * (1 - variance) + z_mean, variance
 
 
@@ -71,8 +80,8 @@ class RadialBasis(GaussianReverse):
         """Return the two readouts of ``x`` ``(times, draws, 2)``."""
         precision = (-2 * self.log_widths).exp()
         c = self.centres
-        # -|x - c|² w^-2 / 2 by matrix products; what all functions of a point share cancels only with equal widths.
-        square = (x**2).sum(-1, keepdim=True) - 2 * x @ c.T + (c**2).sum(-1)
+        # Coordinate by coordinate: a matrix product may round differently with other seeds beside it.
+        square = (x[..., :1] - c[:, 0]) ** 2 + (x[..., 1:] - c[:, 1]) ** 2
         h = torch.softmax(-0.5 * precision * square, dim=-1)
         return h @ self.mean[t - 2], h @ self.variance[t - 2]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from papers.diffusion import bound, schedules
 from papers.diffusion.bound import Bound
 from papers.diffusion.mixture import Mixture
-from papers.diffusion.model import RadialBasis
+from papers.diffusion.model import RadialBasis, logistic
 from papers.diffusion.noise import normal
 from papers.diffusion.processes import BITS, Gaussian, gaussian_kl
 from papers.diffusion.sets import FROM, TO, spiral, swiss_roll
@@ -52,7 +52,7 @@ class Model:
 
     def process(self) -> Gaussian:
         """The forward process of each seed, ``(S, T)`` rates."""
-        return Gaussian(torch.cat([self.first, torch.sigmoid(self.logits)], dim=-1))
+        return Gaussian(torch.cat([self.first, logistic(self.logits)], dim=-1))
 
     def reverse(self, x: Tensor, t: Tensor, process: Gaussian) -> tuple[Tensor, Tensor]:
         """Return mean and variance of x_{t-1} for ``x`` ``(S, times, draws, 2)``."""

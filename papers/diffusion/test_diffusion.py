@@ -105,13 +105,13 @@ def _density(x: float, mean: float, variance: float) -> float:
 @settings(max_examples=10, deadline=None)
 @given(rates, st.floats(-2, 2), st.floats(-2, 2))
 def test_gaussian_marginal_and_posterior_are_those_of_the_steps(
-    betas: list[float], x0: float, xt: float
+    betas: list[float], x0: float, z: float
 ) -> None:
     """Bayes' rule and the Chapman-Kolmogorov equation by integration over x_{t-1}."""
     process, t = Gaussian(torch.tensor(betas, dtype=torch.float64)), torch.tensor([len(betas)])
     scale, variance = (float(v) for v in process.marginal(t))
     before_scale, before_variance = (float(v) for v in process.marginal(t - 1))
-    beta = betas[-1]
+    beta, xt = betas[-1], scale * x0 + variance**0.5 * z
 
     def joint(x: float) -> float:
         step = _density(xt, x * (1 - beta) ** 0.5, beta)

@@ -12,8 +12,9 @@ from rich.table import Table
 from repro.deviations import effects
 from repro.exceptions import excuse
 from repro.judge import Evidence, Verdict, judge
-from repro.ledger import TIERS, Tier
-from repro.plan import claim_arms, jobs, setting_hash
+from repro.ledger import TIERS
+from repro.lineage import command, lineage
+from repro.plan import jobs
 from repro.project import Project
 from repro.run import missing_seeds
 from repro.words import MARKS, OUTCOMES, change, interval, number, printed, tally, unit_of, unit_of_difference
@@ -95,40 +96,24 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
             where = f"{effect.deviation} = {effect.alternative} on {effect.where}"
             line("deviation", f"{where}: {size}, n = {effect.estimate.n}")
     _print_records(console, project, evidence, claim_id, verdict)
-    seeds = f" --tier {verdict.tier}" if verdict.tier else ""
-    line("again", f"repro run {ledger.paper.id} --experiment {claim.measure.experiment}{seeds}")
+    line("again", command(ledger, claim, verdict.tier))
 
 
 def _print_records(
     console: Console, project: Project, evidence: Evidence, claim_id: str, verdict: Verdict
 ) -> None:
-    ledger = evidence.ledger
-    tier: Tier | None = verdict.tier  # type: ignore[assignment]
-    for arm in dict.fromkeys(claim_arms(ledger, ledger.claim(claim_id), tier)):
-        records = evidence.of(arm)
-        plan = ledger.experiments[arm.experiment]
-        changed = {k: v for k, v in arm.setting.items() if v != plan.setting[k]}
-        setting = ", ".join(f"{k}={v}" for k, v in changed.items()) or "the protocol as it is"
-        console.print(
-            f"\n[bold]{escape(arm.experiment)}/{setting_hash(arm.setting)}[/] {escape(setting)}",
-            highlight=False,
-        )
-        seeds = [r.seed for r in records]
-        console.print(
-            f"  records     {len(records)}, seeds {seeds[0]}…{seeds[-1]}" if seeds else "  no records"
-        )
-        for code in sorted({r.code for r in records}):
-            console.print(f"  code        {code} ({plan.function} and what it imports)", highlight=False)
-        for data in sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}):
+    claim = evidence.ledger.claim(claim_id)
+    for one in lineage(evidence, claim, verdict.tier):
+        console.print(f"\n[bold]{escape(one.name)}[/] {escape(one.setting)}", highlight=False)
+        console.print(f"  {one.records}")
+        for code in one.code:
+            console.print(f"  code        {code} ({one.function} and what it imports)", highlight=False)
+        for data in one.data:
             console.print(f"  data md5    {data}", highlight=False)
-        for text in dict.fromkeys(
-            ", ".join(f"{k} {v}" for k, v in r.environment.items() if v is not None) for r in records
-        ):
+        for text in one.environments:
             console.print(f"  environment {escape(text)}", highlight=False, soft_wrap=True)
-        if records:
-            total = sum(r.seconds for r in records)
-            dates = sorted(r.created for r in records)
-            console.print(f"  computed    {dates[0]} to {dates[-1]}, {total:.0f} s in all", highlight=False)
+        if one.computed:
+            console.print(f"  computed    {one.computed}", highlight=False)
 
 
 def print_status(project: Project, evidence: Evidence, tier: str) -> None:

@@ -145,6 +145,7 @@ def _overridden(ledger: Ledger, jobs: list[Job], pairs: list[str]) -> list[Job]:
 def run(
     paper: Annotated[str, typer.Argument(help="id of a paper, as `repro list` shows it")],
     experiment: Annotated[str | None, typer.Option(help="only this experiment")] = None,
+    claim: Annotated[str | None, typer.Option(help="only what this claim and its controls need")] = None,
     tier: Annotated[TierName, typer.Option(help="how much compute")] = TierName.quick,
     seeds: Annotated[str | None, typer.Option(help="100, or 7,12-15; default: as the tier plans")] = None,
     device: Annotated[Device, typer.Option(help="where to run")] = Device.auto,
@@ -160,6 +161,8 @@ def run(
 
     repro run gcn --experiment citation --tier full --seeds 7,12-15
 
+    repro run gcn --claim GCN-T2-GCN-cora --tier full
+
     repro run gcn --experiment citation --set bias=true --set dataset=citeseer
     """
     from dataclasses import replace
@@ -169,12 +172,13 @@ def run(
     from repro.plan import jobs as plan_jobs
     from repro.progress import Bar
     from repro.run import run as run_jobs
-    from repro.settings import check_experiment, check_overrides
+    from repro.settings import check_claim, check_experiment, check_overrides
 
     project = _project()
     ledger = project.ledger(paper)
     check_experiment(ledger, experiment)
-    jobs = plan_jobs(ledger, tier.value, experiment)
+    check_claim(ledger, claim)
+    jobs = plan_jobs(ledger, tier.value, experiment, claim)
     if experiment and tier.value not in ledger.experiments[experiment].tiers:
         tiers = ", ".join(ledger.experiments[experiment].tiers)
         raise ReproError(f"experiment `{experiment}` has no {tier.value} tier; it has {tiers}: give --tier")

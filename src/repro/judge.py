@@ -205,6 +205,12 @@ def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     return None
 
 
+def overlap_of(ledger: Ledger, claim: Claim) -> float:
+    """Return the ratio of test to training size where seeds are folds of a cross-validation, else 0."""
+    folds = ledger.experiments[claim.measure.experiment].folds
+    return 1 / (folds - 1) if folds else 0.0
+
+
 def decide(
     evidence: Evidence, claim: Claim, tier: Tier, change: Mapping[str, Scalar] = MappingProxyType({})
 ) -> Decision:
@@ -212,8 +218,7 @@ def decide(
     ledger, quantity = evidence.ledger, claim.measure.quantity
     better = ledger.quantities[quantity].better
     higher = None if better == "neither" else better == "higher"
-    folds = ledger.experiments[claim.measure.experiment].folds
-    overlap = 1 / (folds - 1) if folds else 0.0
+    overlap = overlap_of(ledger, claim)
     arms = claim_arms(ledger, claim, tier, change)
     if isinstance(claim, OrderingClaim):
         pairs = {}

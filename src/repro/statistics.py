@@ -334,6 +334,13 @@ def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]], over
     )
 
 
+def log_slopes(sizes: Values, values_per_seed: Values) -> NDArray[np.float64]:
+    """Least-squares slopes of log value on log size, one for each row of S × len(sizes) positive values."""
+    u = np.log(np.asarray(sizes, dtype=np.float64))
+    u -= u.mean()
+    return np.log(np.asarray(values_per_seed, dtype=np.float64)) @ u / (u @ u)
+
+
 def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin: float) -> Decision:
     """Does a quantity grow as size^expected? Least-squares slope of log value on log size, for each seed.
 
@@ -345,8 +352,7 @@ def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin:
         raise ValueError(f"Needs distinct sizes and one value for each: {values.shape} for {k.size} sizes.")
     if bad := int(np.count_nonzero(values <= 0) + np.count_nonzero(k <= 0)):
         raise ValueError(f"{bad} of {values.size + k.size} values and sizes are not positive.")
-    u = np.log(k) - np.log(k).mean()
-    slopes = _level(np.log(values) @ u / (u @ u), 1.0)
+    slopes = _level(log_slopes(k, values), 1.0)
     d, e = judge_value(slopes, Published(expected), margin, None), mean_interval(slopes)
     return replace(d, estimate=e, reasons=(f"The mean slope is {e.value:.4g}.", *d.reasons))
 

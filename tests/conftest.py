@@ -265,6 +265,17 @@ class Toy:
     root: Path
     progress: Quiet = field(default_factory=Quiet)
 
+    @classmethod
+    def at(cls, root: Path) -> Toy:
+        """Write the paper into a folder."""
+        toy = cls(root)
+        toy.write("paper.yaml", LEDGER)
+        toy.write("experiments.py", EXPERIMENTS)
+        toy.write("model.py", MODEL)
+        toy.write("audits.py", AUDITS)
+        toy.write("__init__.py", '"""A toy."""\n')
+        return toy
+
     @property
     def project(self) -> Project:
         return Project(self.root)
@@ -379,13 +390,7 @@ def make_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     monkeypatch.delenv("REPRO_ROOT", raising=False)
 
     def make(name: str = "project") -> Toy:
-        toy = Toy(tmp_path / name)
-        toy.write("paper.yaml", LEDGER)
-        toy.write("experiments.py", EXPERIMENTS)
-        toy.write("model.py", MODEL)
-        toy.write("audits.py", AUDITS)
-        toy.write("__init__.py", '"""A toy."""\n')
-        return toy
+        return Toy.at(tmp_path / name)
 
     yield make
     sys.path[:] = path_before

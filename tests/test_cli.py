@@ -288,7 +288,7 @@ def test_explain_goes_down_to_code_and_machine(ask: Ask, toy) -> None:
     assert answer.code == 0
     (code,) = {r.code for r in read_folder(toy.folder, "toy")[0]}
     for word in ("It is 80 % right.", "page 1", "reproduced", "80", "± 3", code, "numpy", "shuffled", "0…9",
-                 "variant = c", "repro run toy --experiment train --tier full"):  # fmt: skip
+                 "variant = c", "repro run toy --claim V1 --tier full"):  # fmt: skip
         assert word in answer.out, word
 
 

@@ -49,7 +49,9 @@ def _origin(evidence: Evidence, arm: Arm) -> Origin:
         code=sorted({r.code for r in records}),
         data=sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}),
         environments=list(dict.fromkeys(environment_in_words(r.environment) for r in records)),
-        computed=f"{dates[0]} to {dates[-1]}, {sum(r.seconds for r in records):.0f} s in all" if records else "",
+        computed=f"{dates[0]} to {dates[-1]}, {sum(r.seconds for r in records):.0f} s in all"
+        if records
+        else "",
     )
 
 
@@ -61,6 +63,4 @@ def environment_in_words(environment: Mapping[str, Any]) -> str:
 def command(ledger: Ledger, claim: Claim, tier: str | None) -> str:
     """Return the one command that runs what a claim needs and judges it."""
     at = f" --tier {tier}" if tier else ""
-    return (
-        f"repro run {ledger.paper.id} --claim {claim.id}{at} && repro explain {claim.id} --records local"
-    )
+    return f"repro run {ledger.paper.id} --claim {claim.id}{at} && repro explain {claim.id} --records local"

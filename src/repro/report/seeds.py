@@ -17,14 +17,13 @@ from repro.ledger import (
     OrderingClaim,
     PropertyClaim,
     ScalingClaim,
-    ThresholdClaim,
     Tier,
 )
 from repro.plan import claim_arms, comparisons, generalisation_arms
 from repro.statistics import Estimate, log_slopes, mean_interval
 from repro.words import number, printed, unit_of
 
-WIDTH, LABELS, RIGHT, TOP, ROW, AXIS = 720, 170, 16, 26, 46, 40  # pixels of the drawing's own scale
+WIDTH, LABELS, RIGHT, TOP, ROW, AXIS = 780, 250, 16, 26, 46, 40  # pixels of the drawing's own scale
 DOT = 3.0  # radius of a seed
 
 
@@ -60,9 +59,7 @@ class Distribution:
         return {label: self._mean(values) for label, values in self.rows.items() if values}
 
     def _mean(self, values: Sequence[float]) -> tuple[float, float, float]:
-        e: Estimate = mean_interval(
-            np.log(values) if self.logarithmic else values, overlap=self.overlap
-        )
+        e: Estimate = mean_interval(np.log(values) if self.logarithmic else values, overlap=self.overlap)
         ends = (e.value, e.low, e.high)
         return tuple(float(np.exp(x)) for x in ends) if self.logarithmic else ends  # type: ignore[return-value]
 
@@ -89,7 +86,10 @@ def distribution(evidence: Evidence, claim: Claim, verdict: Verdict) -> Distribu
     estimate = None
     if verdict.measured is not None and verdict.interval is not None:
         estimate = (verdict.measured, *verdict.interval)
-    unit = unit_of(claim, evidence.ledger)
+    curve = isinstance(claim, CurveClaim)  # drawn are the points themselves, not their differences
+    unit = (
+        evidence.ledger.quantities[claim.measure.quantity].unit if curve else unit_of(claim, evidence.ledger)
+    )
     what = {"scaling": "slope of", "ordering": "difference of", "generalisation": "size ratio of"}
     name = f"{what.get(claim.kind, '')} {claim.measure.quantity.replace('_', ' ')}".strip()
     return Distribution(
@@ -200,10 +200,7 @@ def drawing(found: Distribution) -> Mapping[str, object]:
         )
     bottom = TOP + len(found.rows) * row_height
     marks = ticks(low, high)
-    if log:  # an exponent such as 0.2 is no number to read off; 10^0.2 is
-        places = [(x(10.0**t), number(10.0**t)) for t in marks]
-    else:
-        places = [(x(t), number(t)) for t in marks]
+    places = [10.0**t if log else t for t in marks]  # an exponent such as 0.2 is no number to read off
     return {
         "width": WIDTH,
         "height": bottom + AXIS,
@@ -213,7 +210,7 @@ def drawing(found: Distribution) -> Mapping[str, object]:
         "bottom": bottom,
         "dot": DOT,
         "rows": rows,
-        "ticks": places,
+        "ticks": [(x(place), number(place)) for place in places],
         "band": [x(v) for v in found.band] if found.band else None,
         "published": x(found.published) if found.published is not None else None,
         "found": found,

@@ -58,7 +58,13 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         axis.axvspan(min(claim.trained), max(claim.trained), color="#e3e3e3", zorder=0)
         for k, (name, arm) in enumerate(curves.items()):
             found = evidence.by_index(arm, claim.measure.quantity)
-            _curve(axis, found, COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], f"{name} (n = {len(found)})")
+            _curve(
+                axis,
+                found,
+                COLOURS[k % len(COLOURS)],
+                MARKERS[k % len(MARKERS)],
+                f"{name} (n = {len(found)})",
+            )
         if claim.relative_to == "nothing":
             axis.axhline(claim.limit, color=GREY, linestyle="--", linewidth=1)
         unit = ledger.quantities[claim.measure.quantity].unit
@@ -85,6 +91,10 @@ def _curve(axis, found, colour: str, marker: str, label: str) -> None:  # type: 
     if not kept:
         return
     xs = [s for s, _ in kept]
-    axis.fill_between(xs, [min(c) for _, c in kept], [max(c) for _, c in kept], color=colour, alpha=0.15, linewidth=0)
-    axis.plot(xs, [float(np.median(c)) for _, c in kept], marker + "-", color=colour, markersize=4, label=label)
+    axis.fill_between(
+        xs, [min(c) for _, c in kept], [max(c) for _, c in kept], color=colour, alpha=0.15, linewidth=0
+    )
+    axis.plot(
+        xs, [float(np.median(c)) for _, c in kept], marker + "-", color=colour, markersize=4, label=label
+    )
     axis.set(xscale="log", yscale="log")

@@ -258,8 +258,8 @@ GENERALISATION = """\
     statement: Beyond size 4 it breaks.
     anchor: {place: Figure 2, evidence: paper}
     measure: {experiment: growth, quantity: cost, setting: {power: 2.0}}
-    relative_to: same_size
-    same_size: {power: 1.0}
+    relative_to: training_sizes
+    survives: [{power: 1.5}]
     trained: [2, 4]
     sizes: [16]
     limit: 2.0

@@ -401,3 +401,35 @@ def make_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 def toy(make_toy: Callable[..., Toy]) -> Toy:
     """A project with one paper that has a claim of each kind."""
     return make_toy()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command line said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run the command line inside the toy's folder."""
+    from repro.cli import main
+
+    monkeypatch.chdir(toy.root)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def asked(*arguments: str) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        shown = capsys.readouterr()
+        code = ended.value.code
+        return Answer(0 if code is None else int(code), shown.out, shown.err)
+
+    return asked

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from repro.deviations import effects
+from repro.drift import Drift, power
 from repro.exceptions import excuse
 from repro.judge import Evidence, Verdict, judge
 from repro.ledger import TIERS
@@ -144,3 +145,52 @@ def print_status(project: Project, evidence: Evidence, tier: str) -> None:
     console.print(table)
     for damage in evidence.damaged:
         console.print(f"damaged: {escape(str(damage))}", soft_wrap=True)
+
+
+def print_drift(found: Sequence[Drift]) -> None:
+    """Print what drifted, what differs without a test, and what the comparison could have found."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 110
+    shifts = [s for part in found for s in part.shifts]
+    shown = [s for part in found for s in [*part.found, *part.untested]]
+    shown += [s for s in shifts if s.drifted and s.timing]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("arm", "quantity", "shift", "in sd", "p (Holm)", "n", ""):
+        table.add_column(column, overflow="fold")
+    for s in shown:
+        name = s.quantity if s.at is None else f"{s.quantity} at {number(s.at)}"
+        note = "timing" if s.timing else "too few seeds" if s.p is None else "drifted"
+        p = "" if s.p_corrected is None else f"{s.p_corrected:.2g}"
+        seeds = f"{s.n_a}, {s.n_b}" + (" paired" if s.paired else "")
+        table.add_row(
+            escape(f"{s.paper}/{s.arm} {s.setting}"),
+            escape(name),
+            f"{s.shift:+.4g}",
+            f"{s.sds:+.2f}",
+            p,
+            seeds,
+            note,
+        )
+    if shown:
+        console.print(table)
+    tests = [s for s in shifts if s.p is not None]
+    drifted = sum(len(part.found) for part in found)
+    console.print(
+        f"{drifted} of {len(tests)} comparisons drifted; {sum(s.identical for s in shifts)} are identical; "
+        f"{sum(part.only_a for part in found)} and {sum(part.only_b for part in found)} arms are in one set only"
+    )
+    for pooled, where in ((False, "in one arm"), (True, "in all arms of an experiment")):
+        family = [s for s in tests if s.pooled == pooled and not s.timing]
+        if family:
+            few = sorted(min(s.n_a, s.n_b) for s in family)[len(family) // 2]
+            console.print(
+                f"A shift of one standard deviation {where} is found with probability "
+                f"{power(1.0, few, len(family)):.2f} from {few} independent seeds (the median), and more surely "
+                "from the same seeds"
+            )
+    for part in found:
+        if part.other_code:
+            console.print(
+                f"other code or data behind {', '.join(part.other_code)}: a difference there is a change, not drift"
+            )

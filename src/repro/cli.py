@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from repro.project import Project
 
 EXIT_CODES = """
-Exit codes: 0 all is well; 1 a claim is contradicted or in error (judge), a run failed (run) or data is missing
-(data verify); 2 a mistake in how it was called, in a ledger or in a file; 130 interrupted.
+Exit codes: 0 all is well; 1 a claim is contradicted or in error (judge), a quantity has drifted (drift), a run failed
+(run) or data is missing (data verify); 2 a mistake in how it was called, in a ledger or in a file; 130 interrupted.
 """
 
 app = typer.Typer(
@@ -213,6 +213,8 @@ def judge(
     records: Annotated[str, typer.Option(help="reference, local or a folder")] = "reference",
     json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     junit: Annotated[Path | None, typer.Option(help="also write a JUnit file")] = None,
+    summary: Annotated[Path | None, typer.Option(help="also append Markdown, as a CI job shows it")] = None,
+    badges: Annotated[Path | None, typer.Option(help="also write a badge per paper to this folder")] = None,
 ) -> None:
     """Say of every claim whether the records bear it out; exit 1 if one is contradicted or in error.
 
@@ -223,6 +225,8 @@ def judge(
     repro judge
 
     repro judge gcn --records local --json
+
+    repro judge --junit claims.xml --summary "$GITHUB_STEP_SUMMARY" --badges badges
     """
     from repro.board import print_board
     from repro.exceptions import excuse, known_exceptions
@@ -239,12 +243,100 @@ def judge(
     exceptions = known_exceptions(project)
     if junit:
         write_junit(junit, verdicts, exceptions)
+    if summary or badges:
+        ledgers = {name: project.ledger(name) for name in _papers(project, paper)}
+        if summary:
+            from repro.summary import summary as in_markdown
+
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(in_markdown(ledgers, verdicts, exceptions))
+        if badges:
+            from repro.report.badges import write_badges
+
+            for name, ledger in ledgers.items():
+                write_badges(badges, ledger, [v for v in verdicts if v.paper == name])
     if json_:
         typer.echo(json.dumps({"verdicts": [verdict.as_json() for verdict in verdicts]}, indent=1))
     else:
         print_board(project, verdicts, exceptions)
     failing = [v for v in verdicts if v.outcome in ("contradicted", "error")]
     if any(not excuse(verdict, exceptions) for verdict in failing):
+        raise typer.Exit(1)
+
+
+class Format(StrEnum):
+    """What `repro export` writes."""
+
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+    latex = "latex"
+    bibtex = "bibtex"
+
+
+@app.command("export")
+def export_claims(
+    paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="of the file")] = Format.csv,
+    records: Annotated[str, typer.Option(help="reference, local or a folder")] = "reference",
+    out: Annotated[Path | None, typer.Option(help="file to write; default: standard output")] = None,
+) -> None:
+    """Write all claims with their verdicts as CSV, JSON, Parquet or LaTeX, or the papers as BibTeX.
+
+    Example: repro export --format latex --out claims.tex
+    """
+    from repro.exceptions import known_exceptions
+    from repro.export import export, rows
+    from repro.judge import judge as judge_evidence
+    from repro.records import write_atomically
+
+    project = _project()
+    evidence = {name: _evidence(project, name, records) for name in _papers(project, paper)}
+    ledgers = {name: found.ledger for name, found in evidence.items()}
+    verdicts = [verdict for found in evidence.values() for verdict in judge_evidence(found)]
+    content = export(format_.value, rows(ledgers, verdicts, known_exceptions(project)), ledgers)
+    if out:
+        write_atomically(out, content)
+    elif format_ is Format.parquet:
+        raise ReproError("--format parquet is no text: give --out FILE")
+    else:
+        typer.echo(content.decode(), nl=False)
+
+
+@app.command()
+def drift(
+    a: Annotated[str, typer.Argument(help="records before: reference, local or a folder")],
+    b: Annotated[str, typer.Argument(help="records after: reference, local or a folder")],
+    paper: Annotated[str | None, typer.Option(help="id of a paper; default: all")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Compare two sets of our own records, quantity by quantity; exit 1 if one has drifted.
+
+    Times and memory are shown but do not count: another machine changes them by right.
+
+    Example: repro drift reference results/with-new-torch
+    """
+    from repro.board import print_drift
+    from repro.drift import corrected
+    from repro.drift import drift as compare
+    from repro.records import read_folder
+
+    project = _project()
+    papers, folders = _papers(project, paper), [_folder(project, a), _folder(project, b)]
+    sets = {name: [read_folder(folder, name) for folder in folders] for name in papers}
+    for _, damaged in (found for pair in sets.values() for found in pair):
+        for damage in damaged:
+            typer.echo(f"damaged, not counted: {damage}", err=True)
+    found = corrected([compare(project.ledger(n), pair[0][0], pair[1][0]) for n, pair in sets.items()])
+    if not any(part.shifts for part in found):
+        raise ReproError(f"{a} and {b} hold no runs of the same setting: there is nothing to compare")
+    if json_:
+        typer.echo(
+            json.dumps({name: part.as_json() for name, part in zip(papers, found, strict=True)}, indent=1)
+        )
+    else:
+        print_drift(found)
+    if any(part.found for part in found):
         raise typer.Exit(1)
 
 

@@ -10,10 +10,12 @@ from repro.judge import JUDGED_TIERS, Evidence
 from repro.ledger import GeneralisationClaim, Ledger, Tier
 from repro.plan import Arm, generalisation_arms
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
+from repro.words import number
 
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = "os^Dvp"
 COLUMNS = 2
+MOST_TICKS = 9  # more sizes than this are labelled by powers of ten
 
 Curves = dict[str, Arm]
 
@@ -67,6 +69,10 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
             )
         if claim.relative_to == "nothing":
             axis.axhline(claim.limit, color=GREY, linestyle="--", linewidth=1)
+        sizes = sorted({s for arm in curves.values() for s in evidence.curve(arm, claim.measure.quantity)[0]})
+        if sizes and len(sizes) <= MOST_TICKS:
+            axis.set_xticks(sizes, [number(s) for s in sizes])
+            axis.minorticks_off()
         unit = ledger.quantities[claim.measure.quantity].unit
         name = claim.measure.quantity.replace("_", " ")
         axis.set_xlabel((ledger.experiments[claim.measure.experiment].index or "size").replace("_", " "))

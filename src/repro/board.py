@@ -16,9 +16,21 @@ from repro.judge import Evidence, Verdict, judge
 from repro.ledger import TIERS
 from repro.lineage import command, lineage
 from repro.plan import jobs
+from repro.planning import needs, total
 from repro.project import Project
 from repro.run import missing_seeds
-from repro.words import MARKS, OUTCOMES, change, interval, number, printed, tally, unit_of, unit_of_difference
+from repro.words import (
+    MARKS,
+    OUTCOMES,
+    change,
+    duration,
+    interval,
+    number,
+    printed,
+    tally,
+    unit_of,
+    unit_of_difference,
+)
 
 COLOURS = {
     "reproduced": "green",
@@ -194,3 +206,33 @@ def print_drift(found: Sequence[Drift]) -> None:
             console.print(
                 f"other code or data behind {', '.join(part.other_code)}: a difference there is a change, not drift"
             )
+
+
+def print_needs(evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
+    """Print how many seeds each open claim of a paper needs, and what they cost."""
+    console, paper = Console(), evidence.ledger.paper.id
+    if not console.is_terminal:
+        console.width = 110
+    found = needs(evidence, verdicts)
+    if not found:
+        console.print(f"{escape(paper)}: every claim is settled")
+        return
+    tiers = {v.claim: v.tier for v in verdicts}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("claim", "verdict", "n", "seeds", "time"):
+        table.add_column(column, overflow="fold", no_wrap=column != "claim")
+    known = [need for need in found if need.seeds is not None]
+    for need in known:
+        table.add_row(
+            escape(need.claim), _outcome(need.outcome), str(need.n), str(need.seeds), duration(need.seconds)
+        )
+    if known:
+        console.print(table)
+    for need in found:
+        if need.seeds is None:
+            console.print(f"[bold]{escape(need.claim)}[/]: {escape(need.why)}", highlight=False)
+        else:
+            tier = f" --tier {tiers[need.claim]}" if tiers[need.claim] else ""
+            command = f"repro run {paper} --claim {need.claim}{tier} --seeds {need.seeds}"
+            console.print(f"[bold]{escape(need.claim)}[/]: {escape(command)}", highlight=False)
+    console.print(f"[bold]{escape(paper)}[/]: about {duration(total(evidence, found, verdicts))} in all")

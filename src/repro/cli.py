@@ -152,8 +152,17 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a setting: key=value")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="processor threads; default: all")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the records; default: results/local")] = None,
+    until_settled: Annotated[
+        bool, typer.Option("--until-settled", help="add seeds by a fixed rule until verdicts are conclusive")
+    ] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="minutes; with --until-settled, begin no look that exceeds it")
+    ] = None,
 ) -> None:
     """Run what the records lack. Killed at any point, the next call goes on from there.
+
+    --until-settled looks at 5, 10, 20, 40, 80 and 160 seeds, each time at a sixth of the level of a single look, so
+    that stopping early errs no more often; verdicts on such records keep that level.
 
     Examples:
 
@@ -162,6 +171,8 @@ def run(
     repro run gcn --experiment citation --tier full --seeds 7,12-15
 
     repro run gcn --claim GCN-T2-GCN-cora --tier full
+
+    repro run gcn --experiment citation --until-settled --budget 30
 
     repro run gcn --experiment citation --set bias=true --set dataset=citeseer
     """
@@ -189,6 +200,14 @@ def run(
         check_overrides(ledger, [experiment] if experiment else list(ledger.experiments), set_)
         jobs = _overridden(ledger, jobs, set_)
     folder = out or project.records_of(tier.value)
+    if budget is not None and not until_settled:
+        raise ReproError("--budget belongs to --until-settled")
+    if until_settled:
+        if seeds is not None or set_ or tier is TierName.smoke:
+            raise ReproError("--until-settled has its own number of seeds and the ledger's settings: give neither "
+                             "--seeds nor --set, and no smoke tier, which supports no verdict")  # fmt: skip
+        _run_until_settled(project, ledger, tier, folder, experiment, claim, budget, device, threads)
+        return
     try:
         with Bar(Console(stderr=True), paper) as bar:
             outcome = run_jobs(
@@ -205,6 +224,59 @@ def run(
     )
     if outcome.failed:
         raise typer.Exit(1)
+
+
+def _run_until_settled(
+    project: Project,
+    ledger: Ledger,
+    tier: TierName,
+    folder: Path,
+    experiment: str | None,
+    claim: str | None,
+    budget: float | None,
+    device: Device,
+    threads: int | None,
+) -> None:
+    from rich.console import Console
+
+    from repro.progress import Bar
+    from repro.sequential import until_settled
+    from repro.words import tally
+
+    paper = ledger.paper.id
+    try:
+        found = until_settled(
+            project, ledger, tier.value, folder, lambda label: Bar(Console(stderr=True), label),
+            only=experiment, claim_id=claim, budget=None if budget is None else 60 * budget,
+            device=device.value, threads=threads,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo(f"{paper}: interrupted; the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    looks = ", ".join(map(str, found.looks)) or "none"
+    typer.echo(f"{paper}: {tally(found.verdicts)}; looks at {looks} seeds; {found.stopped}")
+    for verdict in found.open:
+        typer.echo(f"still open: {verdict.claim}: {verdict.reasons[0]}")
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
+    records: Annotated[str, typer.Option(help="reference, local or a folder")] = "local",
+) -> None:
+    """Say how many seeds would settle each open claim, from the spread of its runs, and what they would cost.
+
+    Example: repro plan gcn --records reference
+    """
+    from repro.board import print_needs
+    from repro.judge import judge as judge_evidence
+
+    project = _project()
+    for name in _papers(project, paper):
+        evidence = _evidence(project, name, records)
+        print_needs(evidence, judge_evidence(evidence))
 
 
 @app.command()

@@ -89,6 +89,15 @@ def printed(claim: Claim) -> str:
     return f"by {number(claim.at_least)} or more" if claim.kind == "ordering" and claim.at_least else ""
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time as a reader wants it: seconds, minutes or hours."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def unit_of_difference(unit: str) -> str:
     """Return the unit of a difference: of percentages, points."""
     return "points" if unit == "%" else unit

@@ -18,7 +18,8 @@ from repro.export import FORMATS, export, rows, tex
 from repro.judge import Verdict
 from repro.junit import write_junit
 from repro.statistics import Outcome
-from repro.summary import MOST, cell, summary
+from repro.summary import MOST, summary
+from repro.words import markdown
 
 EVIL = '<script>alert("x")</script> | 50 % of {a_b} & $x^2$ \\ #1 `code` *bold* [link](x)'
 
@@ -115,8 +116,8 @@ def test_a_long_summary_says_what_it_leaves_out(run_toy) -> None:
 
 
 def test_a_cell_is_one_line_of_text() -> None:
-    assert "\n" not in cell("a\nb")
-    assert cell("<b>|`x`") == "&lt;b&gt;\\|\\`x\\`"
+    assert "\n" not in markdown("a\nb")
+    assert markdown("<b>|`x`") == r"\<b\>\|\`x\`"
 
 
 def test_junit_survives_the_colours_of_a_traceback(tmp_path: Path) -> None:

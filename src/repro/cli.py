@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets: fetch, verify, status.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+weekly_app = typer.Typer(help="A literature review every week: new, build.", no_args_is_help=True)
+app.add_typer(weekly_app, name="weekly")
 
 
 MOST_SEEDS = 1_000_000
@@ -493,6 +495,33 @@ def new(
 
     for path in new_paper(_project(), paper):
         typer.echo(f"wrote {path}")
+
+
+@weekly_app.command("new")
+def weekly_new(
+    week: Annotated[str, typer.Argument(help="year and number of the week, like 2026-W08")],
+    papers: Annotated[str, typer.Option(help="ids of papers, separated by commas")],
+) -> None:
+    """Write the form of a review: what the records say is filled in, the rest is for the writer.
+
+    Example: repro weekly new 2026-W08 --papers gcn
+    """
+    from repro.report.weekly import new as new_review
+
+    typer.echo(str(new_review(_project(), week, [p.strip() for p in papers.split(",") if p.strip()])))
+
+
+@weekly_app.command("build")
+def weekly_build(
+    week: Annotated[str | None, typer.Argument(help="like 2026-W08; default: the latest review")] = None,
+) -> None:
+    """Renew what a review says by itself, never the writer's prose, and render it as a page.
+
+    Example: repro weekly build 2026-W08
+    """
+    from repro.report.weekly import build as build_review
+
+    typer.echo(str(build_review(_project(), week)))
 
 
 @data_app.command("fetch")

@@ -7,18 +7,9 @@ from collections.abc import Mapping, Sequence
 from repro.exceptions import excuse
 from repro.judge import Verdict
 from repro.ledger import Claim, Ledger
-from repro.words import MARKS, OUTCOMES, interval, number, printed, tally, unit_of
+from repro.words import MARKS, OUTCOMES, interval, markdown, number, printed, tally, unit_of
 
 MOST = 200  # lines; what a job may show is limited
-
-
-def cell(text: object) -> str:
-    """Return text that stays text inside a Markdown table."""
-    plain = " ".join(str(text).split())
-    for sign, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*"),
-                          ("_", "\\_"), ("[", "\\["), ("]", "\\]")):  # fmt: skip
-        plain = plain.replace(sign, instead)
-    return plain
 
 
 def summary(ledgers: Mapping[str, Ledger], verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> str:
@@ -32,7 +23,7 @@ def summary(ledgers: Mapping[str, Ledger], verdicts: Sequence[Verdict], exceptio
     lines = ["## Claims", ""]
     for paper, ledger in ledgers.items():
         mine = [v for v in verdicts if v.paper == paper]
-        lines += [f"### {cell(ledger.paper.title)}", "", f"{tally(mine)}.", ""]
+        lines += [f"### {markdown(ledger.paper.title)}", "", f"{tally(mine)}.", ""]
         claims = {claim.id: claim for claim in ledger.all_claims()}
         ordered = sorted(mine, key=lambda v: OUTCOMES.index(v.outcome))
         failing = [v for v in ordered if v.outcome in ("contradicted", "error") and not excuse(v, exceptions)]
@@ -54,7 +45,7 @@ def _table(
         why = f"known exception: {known}" if known else " ".join(v.reasons[:1])
         ours = f"{number(v.measured, unit_of(claim, ledger))} {interval(v.interval)}".strip()
         cells = [v.claim, f"{MARKS[v.outcome]} {v.outcome}", printed(claim), ours, v.n or "", why]
-        lines.append(f"| {' | '.join(map(cell, cells))} |")
+        lines.append(f"| {' | '.join(map(markdown, cells))} |")
     if len(verdicts) > MOST:
         lines.append(f"| … and {len(verdicts) - MOST} more | | | | | |")
     return lines

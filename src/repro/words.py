@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from math import isfinite, log10
@@ -117,3 +118,9 @@ def tally(verdicts: Iterable[Verdict]) -> str:
     """Return a count of the outcomes: ``41 reproduced, 3 contradicted``."""
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
     return ", ".join(f"{counts[o]} {o.replace('_', ' ')}" for o in OUTCOMES if counts[o]) or "no claims"
+
+
+def markdown(text: object) -> str:
+    """Return text that Markdown shows as it is, also inside a table, and that begins no comment."""
+    plain = re.sub(r"[\\`*_\[\]<>|&~$]", r"\\\g<0>", " ".join(str(text).split()))
+    return plain.replace("<!", "<\\!")

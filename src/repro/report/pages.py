@@ -10,6 +10,7 @@ from markupsafe import Markup
 from repro.errors import ReproError
 from repro.project import Project
 from repro.records import write_atomically
+from repro.report import weekly
 from repro.report.entries import entries_of, outcomes
 from repro.report.notebook import Report
 from repro.report.site import render, write_site
@@ -42,7 +43,7 @@ def _execute(project: Project, paper: str) -> Markup:
 
 
 def build(project: Project, papers: Sequence[str]) -> list[Path]:
-    """Write the pages of ``papers``, and board and claims of all papers; return the board first.
+    """Write the pages of ``papers``, the claims of all papers, the reviews and the board; return the board first.
 
     Raises:
         ReproError: if a notebook fails; pages already there stay as they were.
@@ -62,4 +63,6 @@ def build(project: Project, papers: Sequence[str]) -> list[Path]:
         path = project.site / f"{paper}.html"
         write_atomically(path, page)
         written.append(path)
-    return [write_site(project), *written]
+    reviews = weekly.weeks(project)
+    written += [weekly.render(project, week) for week in reviews]
+    return [write_site(project, reviews), *written]

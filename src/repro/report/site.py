@@ -41,8 +41,12 @@ def render(template: str, **values: Any) -> bytes:
     return templates().get_template(template).render(**values).encode()
 
 
-def write_site(project: Project) -> Path:
+def write_site(project: Project, reviews: Sequence[str] = ()) -> Path:
     """Write the board, every claim's page, the badges and what they share; return the board's file.
+
+    Args:
+        project: whose claims they are.
+        reviews: weeks whose review has a page.
 
     A file whose content would stay the same is left alone; pages of claims that are gone are removed.
     """
@@ -54,7 +58,7 @@ def write_site(project: Project) -> Path:
     for report in reports:
         write_claims(project.site, report, entries[report.paper])
         write_badges(project.site / "badges", report.ledger, [e.verdict for e in entries[report.paper]])
-    return _write_board(project.site, reports, entries)
+    return _write_board(project.site, reports, entries, reviews)
 
 
 def write_claims(site: Path, report: Report, entries: Sequence[Entry]) -> None:
@@ -105,7 +109,9 @@ def _page_link(report: Report) -> str | None:
     return link.replace("/abs/", "/pdf/") if link else None
 
 
-def _write_board(site: Path, reports: Sequence[Report], entries: dict[str, list[Entry]]) -> Path:
+def _write_board(
+    site: Path, reports: Sequence[Report], entries: dict[str, list[Entry]], reviews: Sequence[str]
+) -> Path:
     every = attention_first(entry for found in entries.values() for entry in found)
     today = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     figures = [(r, size_figure(r.ledger, r.sources[r.main])) for r in reports]
@@ -115,6 +121,7 @@ def _write_board(site: Path, reports: Sequence[Report], entries: dict[str, list[
         title="Are the papers' claims true?",
         papers=[(report.ledger.paper, outcomes(entries[report.paper])) for report in reports],
         entries=every,
+        reviews=reviews,
         changes=since_last_build(site / "board.json", state_of(every), today),
         figures=[(report.ledger.paper, drawn) for report, drawn in figures if drawn],
         verdicts=[outcome for outcome, _ in outcomes(every)],

@@ -19,9 +19,9 @@ BELIEF = """
 believe:
   - id: mine-1
     kind: threshold
-    statement: It is above 79 %.
+    statement: It is above 75 %.
     measure: {experiment: train, quantity: accuracy}
-    bound: 79.0
+    bound: 75.0
     direction: above
   - id: mine-2
     kind: threshold
@@ -108,7 +108,7 @@ def test_a_belief_is_judged_like_a_claim(path: Path, run_toy) -> None:
     believing(path)
     weekly.build(run_toy.project, WEEK)
     found = block(path.read_text(), "beliefs toy").strip().splitlines()
-    assert found[0].startswith("- ✓ **reproduced**: “It is above 79 %.” (above 79), 10 runs")
+    assert found[0].startswith("- ✓ **reproduced**: “It is above 75 %.” (above 75), 10 runs")
     assert found[1].startswith("- – **not run**")
     assert "`repro run toy --experiment train --set steps=7`" in found[1]
     assert "Of 12 claims" in block(path.read_text(), "found toy"), "the paper's claims stay the paper's"
@@ -117,11 +117,11 @@ def test_a_belief_is_judged_like_a_claim(path: Path, run_toy) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("bound: 79.0", "bund: 79.0", "unknown key"),
+        ("bound: 75.0", "bund: 75.0", "unknown key"),
         ("id: mine-1", "id: V1", "taken"),
-        ("quantity: accuracy}\n    bound: 79.0", "quantity: speed}\n    bound: 79.0", "does not produce"),
+        ("quantity: accuracy}\n    bound: 75.0", "quantity: speed}\n    bound: 75.0", "does not produce"),
         ("{steps: 7}", "{stps: 7}", "steps"),
-        ("believe:\n", "believe: everything\n#", "list"),
+        (BELIEF, "```yaml\nbelieve: everything\n```\n", "list"),
     ],
 )
 def test_a_mistake_in_a_belief_names_its_line(path: Path, run_toy, old: str, new: str, words: str) -> None:
@@ -131,8 +131,10 @@ def test_a_mistake_in_a_belief_names_its_line(path: Path, run_toy, old: str, new
         weekly.build(run_toy.project, WEEK)
     line = int(re.search(r"\.md:(\d+):", str(told.value))[1])  # type: ignore[index]
     text = path.read_text().splitlines()
-    first = next(i for i, t in enumerate(text, 1) if t.startswith("believe:"))
-    assert first <= line <= first + 14
+    first = max(i for i, t in enumerate(text, 1) if t.startswith("believe:"))
+    wrong = new.split("\n")[-1].strip() if BELIEF not in old else "believe: everything"
+    at = next(i for i, t in enumerate(text, 1) if i >= first and wrong in t)
+    assert abs(line - at) <= 1, "the line of the key itself, or of what stands above it"
     assert files(run_toy) == before
 
 

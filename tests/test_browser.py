@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from tests.conftest import Toy, forget_paper_modules
-from tests.test_site import EVIL, thousand
+from tests.test_site import EVIL, GENERALISATION, thousand
 
+from repro.report import weekly
 from repro.report.pages import build
 from repro.report.site import write_site
 
@@ -88,6 +89,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
     toy.write("report.py", NOTEBOOK)
     toy.edit("statement: It is 80 % right.", f"statement: {json.dumps(EVIL)}")
     toy.run("full")
+    toy.edit("  - id: P1\n", GENERALISATION)
+    toy.run("full", "growth")
+    review = weekly.new(toy.project, "2026-W08", ["toy"])
+    review.write_text(f"{review.read_text()}\n{EVIL}\n\n```\n{'code ' * 60}\n```\n")
     build(toy.project, ["toy"])
     yield toy
     sys.path[:] = path_before
@@ -196,7 +201,8 @@ def test_a_statement_is_text_never_code(site: Path, open_page: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_pages_are_accessible_and_fit(site: Path, open_page: Any, scheme: str, viewport: Any) -> None:
-    for name in ("index.html", "toy.html", "toy/V1.html", "toy/O1.html", "toy/C1.html", "toy/D1.html"):
+    for name in ("index.html", "toy.html", "toy/V1.html", "toy/O1.html", "toy/C1.html", "toy/D1.html", "toy/G1.html",
+                 "weekly/2026-W08.html"):  # fmt: skip
         page = open_page(site / name, viewport=viewport, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], name
         # Without `preload` it does not fetch the style sheet a second time, which a page from disk may not.

@@ -180,7 +180,11 @@ def test_stored_records_are_judged_without_torch_and_what_comes_with_it(tmp_path
         "--badges",
         str(tmp_path),
     ]
-    for arguments in (["judge", *files], ["export", "--format", "json"], ["drift", "reference", "reference"]):
+    for arguments in (
+        ["judge", "gcn", *files],
+        ["export", "gcn"],
+        ["drift", "reference", "reference", "--paper", "gcn"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", BLOCK, blocked, *arguments],
             cwd=ROOT,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.test_site import EVIL, GENERALISATION, Page
 
 from repro.errors import ReproError
 from repro.report import weekly
 from repro.report.pages import write_site
+from repro.words import markdown
 
 WEEK = "2026-W08"
 BELIEF = """
@@ -202,6 +206,24 @@ def test_text_is_text_on_the_page_too(run_toy) -> None:
     assert page.text.count(EVIL) >= 3, "title, statement and prose are shown as they are"
     assert "**b** | `c`" in page.text
     assert "<!--" not in page.text
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=60))
+@example("1. one")
+@example("# <!-- end of changes --> <b>&amp;</b> | ~~x~~ $y$ ![i](u) [l](javascript:x) `c` \\ *e* _f_")
+def test_any_text_is_shown_as_it_is(text: str) -> None:
+    """What `markdown` makes of a text, rendered as a page renders it, reads as the text."""
+    import mistune
+
+    made = markdown(text)
+    assert "\n" not in made
+    assert "<!--" not in made
+    html = mistune.create_markdown(escape=True, plugins=["table", "strikethrough"])(f"- x {made}\n- {made}\n")
+    shown = re.findall(r"<li>(.*?)</li>", html, re.DOTALL)  # type: ignore[arg-type]
+    wanted = " ".join(text.split())
+    read = [" ".join(unescape(re.sub(r"^<p>|</p>$", "", line.strip())).split()) for line in shown]
+    assert read == [f"x {wanted}".strip(), wanted]
 
 
 def test_the_board_leads_to_the_reviews(path: Path, run_toy) -> None:

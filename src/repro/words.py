@@ -121,6 +121,8 @@ def tally(verdicts: Iterable[Verdict]) -> str:
 
 
 def markdown(text: object) -> str:
-    """Return text that Markdown shows as it is, also inside a table, and that begins no comment."""
+    """Return text that Markdown shows as it is, at the start of a line as within, and that begins no comment."""
     plain = re.sub(r"[\\`*_\[\]<>|&~$]", r"\\\g<0>", " ".join(str(text).split()))
+    # At the start of a line these would make a heading or an item of a list.
+    plain = re.sub(r"^(\d+)([.)])(?=\s|$)|^()([-+=#:])(?=[-+=#:]*(?:\s|$))", r"\1\\\2\4", plain)
     return plain.replace("<!", "<\\!")

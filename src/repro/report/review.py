@@ -183,7 +183,7 @@ def what_changed(
     spent = sum(t["seconds"] for t in now.values())
     added = spent - sum(t["seconds"] for t in before.values())
     since = f", {'+' if added >= 0 else '−'}{duration(abs(added))} since {found.since}" if found.since else ""
-    lines.append(f"Computing behind the records: {duration(spent)}{since}.")
+    lines.append(f"Computing behind the records of all papers here: {duration(spent)}{since}.")
     lines.append(_drift(reports))
     return _list(lines, "")
 

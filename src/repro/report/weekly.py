@@ -209,7 +209,7 @@ def build(project: Project, week: str | None = None, form: str | None = None) ->
             text = replace_block(text, f"{block} {paper}", told, found.path)
     for name, svg in figures.items():
         _write(folder(project) / name, svg)
-    _write(folder(project) / f"{found.week}.json", (json.dumps(state, indent=1) + "\n").encode())
+    _write(folder(project) / f"{found.week}.json", _line_by_line(state).encode())
     _write(found.path, text.encode())
     return render(project, found.week)
 
@@ -248,6 +248,17 @@ def _state(reports: dict[str, Report], exceptions: dict[str, str]) -> dict[str, 
         seconds = round(sum(r.seconds for r in evidence.records))
         totals[paper] = {"records": len(evidence.records), "stale": len(evidence.stale), "seconds": seconds}
     return {"claims": state_of(entries), "papers": totals}
+
+
+def _line_by_line(state: dict[str, dict[str, Any]]) -> str:
+    """Return the state as JSON with a line for each claim, so that its history can be read."""
+    parts = [
+        f"{json.dumps(name)}: {{\n"
+        + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in part.items())
+        + "\n}"
+        for name, part in state.items()
+    ]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _changes(project: Project, week: str, state: dict[str, Any], reports: dict[str, Report]) -> str:

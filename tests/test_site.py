@@ -18,7 +18,7 @@ from repro.records import write_parquet
 from repro.report.badges import message
 from repro.report.changes import Change, compare, since_last_build
 from repro.report.notebook import Report
-from repro.report.seeds import distribution, drawing, ticks
+from repro.report.seeds import distribution, drawing, ratio_ticks, ticks
 from repro.report.site import write_site
 
 EVIL = '<script>alert("x")</script>'
@@ -208,6 +208,18 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     found = ticks(low, high)
     assert 2 <= len(found) <= 7
     assert low - 1e-9 * abs(high) <= found[0] <= found[-1] <= high * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "found"),
+    [
+        (0.9, 70, [1, 2, 5, 10, 20, 50]),
+        (0.9, 1e5, [1, 10, 100, 1e3, 1e4, 1e5]),
+        (1.1, 1.4, [1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4]),
+    ],
+)
+def test_ticks_of_ratios(low: float, high: float, found: list[float]) -> None:
+    assert ratio_ticks(low, high) == pytest.approx(found)
 
 
 def test_what_is_not_finite_is_counted_not_drawn(toy) -> None:

@@ -25,6 +25,7 @@ from repro.words import number, printed, unit_of
 
 WIDTH, LABELS, RIGHT, TOP, ROW, AXIS = 780, 250, 16, 26, 46, 40  # pixels of the drawing's own scale
 DOT = 3.0  # radius of a seed
+LETTER = 6.6  # width of a letter
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,15 @@ def ticks(low: float, high: float, most: int = 7) -> list[float]:
     return [round(k * step, 12) for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
 
 
+def ratio_ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten between two ends; only the powers where these are too many."""
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    fine = [m * 10.0**k for k in decades for m in (1, 2, 5) if low <= m * 10.0**k <= high]
+    if len(fine) < 2:
+        return ticks(low, high, most)
+    return fine if len(fine) <= most else [t for t in fine if log10(t) % 1 < 1e-9]
+
+
 def _spread(xs: Sequence[float], half: float) -> list[float]:
     """Return how far each dot moves off its row's middle so that dots at one place stay apart."""
     bins: dict[int, int] = {}
@@ -173,7 +183,8 @@ def drawing(found: Distribution) -> Mapping[str, object]:
     ends = [v for values in found.rows.values() for v in values]
     ends += [x for mean in means.values() for x in mean if isfinite(x)]
     ends += [x for x in (found.published, *(found.band or ())) if x is not None]
-    left = LABELS if len(found.rows) > 1 or "" not in found.rows else RIGHT
+    longest = max(map(len, found.rows))
+    left = min(LABELS, RIGHT + LETTER * longest + 10) if longest else RIGHT
     log = found.logarithmic
     low, high = (log10(min(ends)), log10(max(ends))) if log else (min(ends), max(ends))
     room = 0.04 * (high - low) or 0.5 * max(abs(low), 1.0) * (0.2 if log else 1)
@@ -199,8 +210,7 @@ def drawing(found: Distribution) -> Mapping[str, object]:
             }
         )
     bottom = TOP + len(found.rows) * row_height
-    marks = ticks(low, high)
-    places = [10.0**t if log else t for t in marks]  # an exponent such as 0.2 is no number to read off
+    places = ratio_ticks(10.0**low, 10.0**high) if log else ticks(low, high)
     return {
         "width": WIDTH,
         "height": bottom + AXIS,

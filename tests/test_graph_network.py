@@ -64,7 +64,7 @@ def test_a_full_block_is_algorithm_1(drawn: tuple[int, int, int], how: str) -> N
     seed, nodes, edges = drawn
     graph, topology = random_graph(seed, nodes, edges)
     b = block(shape=MLPShape((8,), True, True, Pooling(how, how, how)))
-    found = b(graph, topology)
+    found = b(topology, graph)
     e = [
         dense(b.phi_e, graph.edges[:, k], graph.nodes[:, r], graph.nodes[:, s], graph.globe)
         for k, (r, s) in enumerate(zip(topology.receiver.tolist(), topology.sender.tolist(), strict=True))
@@ -105,7 +105,7 @@ def test_all_layouts_compute_the_same(variant: str, nodes: int, how: str) -> Non
         graph, _ = random_graph(0, nodes, shape[0] * shape[1])
         folded = graph._replace(edges=graph.edges.view(2, *shape, 3))
         loose = graph if layout != "pairs" else graph._replace(edges=folded.edges[:, mask])
-        ours, same = b(folded, topology), b(loose, Incidence(senders, receivers, nodes))
+        ours, same = b(topology, folded), b(Incidence(senders, receivers, nodes), loose)
         torch.testing.assert_close(ours.nodes, same.nodes)
         torch.testing.assert_close(ours.globe, same.globe)
         edges = ours.edges.flatten(1, 2) if layout != "pairs" else ours.edges[:, mask]
@@ -120,9 +120,9 @@ def test_copies_of_many_seeds_compute_what_each_would_alone() -> None:
     def build(seed: int) -> EncodeProcessDecode:
         return EncodeProcessDecode(INPUTS, Widths(0, 2, 0), shape, seed)
 
-    together = Ensemble(build, [3, 4])(graph, topology, 2)
+    together = Ensemble(build, [3, 4])(topology, 2, graph)
     for i, seed in enumerate((3, 4)):
-        for ours, own in zip(together, build(seed)(graph, topology, 2), strict=True):
+        for ours, own in zip(together, build(seed)(topology, 2, graph), strict=True):
             torch.testing.assert_close(ours.nodes[i], own.nodes)
 
 
@@ -147,9 +147,9 @@ def test_blocks_are_equivariant_and_their_globals_invariant(
 ) -> None:
     graph, topology = random_graph(*drawn)
     b = block(variant, MLPShape((8,), pooling=Pooling(how, how, how)))
-    here = b(graph, topology)
+    here = b(topology, graph)
     moved, other, p, q = permuted(graph, topology, order)
-    there = b(moved, other)
+    there = b(other, moved)
     torch.testing.assert_close(there.nodes, here.nodes[:, p])
     torch.testing.assert_close(there.edges, here.edges[:, q])
     torch.testing.assert_close(there.globe, here.globe)
@@ -161,7 +161,7 @@ def test_encode_process_decode_is_equivariant(drawn: tuple[int, int, int], steps
     graph, topology = random_graph(*drawn)
     network = EncodeProcessDecode(INPUTS, Widths(2, 2, 2), MLPShape((8, 8), True, True), 0).to(torch.float64)
     moved, other, p, q = permuted(graph, topology, order)
-    for here, there in zip(network(graph, topology, steps), network(moved, other, steps), strict=True):
+    for here, there in zip(network(topology, steps, graph), network(other, steps, moved), strict=True):
         torch.testing.assert_close(there.nodes, here.nodes[:, p])
         torch.testing.assert_close(there.edges, here.edges[:, q])
         torch.testing.assert_close(there.globe, here.globe)
@@ -171,10 +171,10 @@ def test_a_block_is_not_invariant_to_what_it_should_see() -> None:
     """So that the tests above could fail: other features, or other edges, give other answers."""
     graph, topology = random_graph(1, 5, 9)
     b = block()
-    here = b(graph, topology)
-    swapped = b(graph._replace(nodes=graph.nodes.flip(1)), topology)
+    here = b(topology, graph)
+    swapped = b(topology, graph._replace(nodes=graph.nodes.flip(1)))
     assert not torch.allclose(swapped.globe, here.globe)
-    turned = b(graph, Incidence(topology.receiver, topology.sender, 5))
+    turned = b(Incidence(topology.receiver, topology.sender, 5), graph)
     assert not torch.allclose(turned.nodes, here.nodes)
 
 
@@ -186,7 +186,7 @@ def test_information_travels_one_edge_per_step() -> None:
     graph = graph._replace(edges=graph.edges.view(2, 2, n - 1, 3))
     other = graph._replace(nodes=graph.nodes.clone())
     other.nodes[:, 0] += 1.0
-    steps = zip(network(graph, Chain(n), n), network(other, Chain(n), n), strict=True)
+    steps = zip(network(Chain(n), n, graph), network(Chain(n), n, other), strict=True)
     for m, (a, b) in enumerate(steps, start=1):
         reached = ((a.nodes - b.nodes).abs().amax((0, 2)) > 0).tolist()
         assert reached == [i <= m for i in range(n)]
@@ -203,7 +203,7 @@ def test_deep_sets_are_graph_networks() -> None:
     full = Block("full", INPUTS, Widths(3, 6, 7), SHAPE, 1, "test").to(torch.float64)
     copy_weights(small.phi_v, full.phi_v, {"node": 1, "globe": 2}, ("edges", "node", "globe"))
     copy_weights(small.phi_u, full.phi_u, {"nodes": 1}, ("edges", "nodes", "globe"))
-    ours, theirs = full(graph, topology), small(graph, topology)
+    ours, theirs = full(topology, graph), small(topology, graph)
     torch.testing.assert_close(ours.nodes, theirs.nodes)
     torch.testing.assert_close(ours.globe, theirs.globe)
 
@@ -299,7 +299,7 @@ def test_the_non_local_block_is_message_passing(drawn: tuple[int, int, int]) -> 
     weight = messages[..., -1:].exp()
     total = topology.aggregate(torch.cat([weight * messages[..., :-1], weight], -1), "sum")
     received = torch.where(total[..., -1:] > 0, total[..., :-1] / total[..., -1:], 0.0)
-    torch.testing.assert_close(b(graph, topology).nodes, dense(b.phi_v, received))
+    torch.testing.assert_close(b(topology, graph).nodes, dense(b.phi_v, received))
 
 
 def test_containments_are_strict() -> None:
@@ -341,7 +341,7 @@ def test_pooling_none_cuts_the_globals_off() -> None:
     b = block(shape=MLPShape((8,), pooling=Pooling("sum", "none", "none")))
     assert b.phi_u.inputs == [2]
     other = graph._replace(nodes=graph.nodes + 1)
-    torch.testing.assert_close(b(graph, topology).globe, b(other, topology).globe)
+    torch.testing.assert_close(b(topology, graph).globe, b(topology, other).globe)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,13 @@ class MLP(nn.Module):
         # Two dimensions from here on: torch multiplies those fastest, for one seed and for many at once.
         x = x.expand(shape).reshape(-1, shape[-1])
         for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
-            x = torch.addmm(bias, torch.relu(x), weight.mT)
+            x = torch.relu(x)
+            # A product with a single column is rounded differently for one seed and for many.
+            x = (
+                torch.addmm(bias, x, weight.mT)
+                if len(weight) > 1
+                else (x * weight).sum(-1, keepdim=True) + bias
+            )
         if self.activate_last:
             x = torch.relu(x)
         if self.norm is not None:
@@ -208,7 +214,7 @@ class Block(nn.Module):
         def mlp(
             part: str, sizes: dict[str, int], names: tuple[str, ...], width: int, form: MLPShape
         ) -> MLP | None:
-            if not names:
+            if sum(sizes[name] for name in names) == 0:
                 return None
             widths = [*form.hidden, width]
             return MLP(
@@ -232,7 +238,7 @@ class Block(nn.Module):
         self.phi_v = mlp("node", node_sizes, reads.node, self.outputs.nodes, shapes[1])
         self.phi_u = mlp("globe", globe_sizes, globe_reads, self.outputs.globe, shapes[2])
 
-    def forward(self, graph: Attributes, topology: Topology) -> Attributes:
+    def forward(self, topology: Topology, graph: Attributes) -> Attributes:
         """Return the updated graph; what the variant does not update is handed on."""
         edges, nodes, globe = graph
         if self.phi_e is not None:
@@ -314,13 +320,13 @@ class EncodeProcessDecode(nn.Module):
                 self.decoders[part] = MLP([width], [*shape.hidden, width], *form)
                 self.answers[part] = MLP([width], [n], seed, f"answer/{part}")
 
-    def forward(self, graph: Attributes, topology: Topology, steps: int) -> list[Attributes]:
+    def forward(self, topology: Topology, steps: int, graph: Attributes) -> list[Attributes]:
         """Return the answer after each of ``steps`` steps of the core; parts without an answer stay latent."""
-        encoded = self.encoder(graph, topology)
+        encoded = self.encoder(topology, graph)
         latent, found = encoded, []
         for _ in range(steps):
             both = Attributes(*(torch.cat([a, b], -1) for a, b in zip(encoded, latent, strict=True)))
-            after = self.core(both, topology)
+            after = self.core(topology, both)
             latent = Attributes(
                 *(old if n else new for n, old, new in zip(self.narrow, latent, after, strict=True))
             )

@@ -12,12 +12,17 @@ import torch
 from torch import Tensor
 
 
-def reduce(x: Tensor, dims: int | tuple[int, ...], how: str) -> Tensor:
+def reduce(x: Tensor, dims: int | tuple[int, int], how: str) -> Tensor:
     """Return the ``sum``, ``mean`` or ``max`` over some dimensions.
+
+    Two dimensions are joined first: torch adds over several in an order that depends on all the others, and a seed's
+    sum would not be the same alone and among others.
 
     Raises:
         ValueError: for any other ``how``.
     """
+    if isinstance(dims, tuple):
+        x, dims = x.flatten(dims[0], dims[1]), dims[0] + 1
     if how == "sum":
         return x.sum(dims)
     if how == "mean":
@@ -152,13 +157,13 @@ class AllPairs(_Shared):
         """Return what each edge sees of its sender."""
         return nodes.unsqueeze(-3)
 
-    def _masked(self, edges: Tensor, dims: int | tuple[int, ...], how: str) -> Tensor:
+    def _masked(self, edges: Tensor, dims: int | tuple[int, int], how: str) -> Tensor:
         if self.mask is None:
             return reduce(edges, dims, how)
         if how == "max":
-            found = edges.masked_fill(~self.mask, -torch.inf).amax(dims)
+            found = reduce(edges.masked_fill(~self.mask, -torch.inf), dims, "max")
             return found.masked_fill(found == -torch.inf, 0.0)
-        total = (edges * self.mask).sum(dims)
+        total = reduce(edges * self.mask, dims, "sum")
         if how == "sum":
             return total
         if how == "mean":

@@ -27,7 +27,7 @@ from repro.context import Context
 from repro.ensemble import Ensemble
 from repro.nn.graph_network import Attributes, Widths
 from repro.nn.topology import Chain
-from repro.physics import mass_spring
+from repro.physics import mass_spring, motion
 from repro.physics.motion import State
 
 TRAINED = (5, 6, 7, 8)  # masses; the demo writes (5, 9), which leaves the 9 out
@@ -190,7 +190,7 @@ def evaluate(setting: Mapping[str, Any], seeds: Tensor, masses: int, trained: Tr
     def per_scene(values: Tensor) -> Tensor:
         return values.view(len(seeds), steps, setting["test_scenes"], masses - 2).mean((1, 3))
 
-    rolled, diverged = rollout(setting, data, predict, topology)
+    rolled, diverged = capped(relative_error(trajectory(setting, data, predict, topology), data.path))
     return {
         "one_step_error": (per_scene(error) / per_scene(still)).median(-1).values,
         "matched_error": (error * seen).sum((1, 2)) / (still * seen).sum((1, 2)),
@@ -213,19 +213,16 @@ def relative_error(found: State, truth: State) -> Tensor:
     return torch.stack(parts).mean(0)
 
 
-def rollout(
-    setting: Mapping[str, Any], data: Scenes, predict: Predict, topology: Chain
-) -> tuple[Tensor, Tensor]:
-    """Let the network predict from its own predictions; return capped relative errors and what diverged, ``(S, B)``."""
-    state, states = data.chain.start, [data.chain.start]
-    for _ in range(len(data.path.x) - 1):
-        with torch.no_grad():
-            v = predict(features(data.chain, state, setting["positions"]), topology).double()
+def trajectory(setting: Mapping[str, Any], data: Scenes, predict: Predict, topology: Chain) -> State:
+    """Return the states that the network predicts from its own predictions, ``(T + 1, S, B, N, 2)``."""
+
+    @torch.no_grad()
+    def step(state: State) -> State:
+        v = predict(features(data.chain, state, setting["positions"]), topology).double()
         v = torch.nn.functional.pad(v[..., 1:-1, :], (0, 0, 1, 1))  # the ends are fixed
-        state = State(state.x + mass_spring.DT * v, v)
-        states.append(state)
-    found = State(torch.stack([s.x for s in states]), torch.stack([s.v for s in states]))
-    return capped(relative_error(found, data.path))
+        return State(state.x + mass_spring.DT * v, v)
+
+    return motion.trajectory(step, data.chain.start, len(data.path.x) - 1)
 
 
 def floor_error(setting: Mapping[str, Any], seeds: Tensor, masses: int, mean_square: Tensor) -> Tensor:

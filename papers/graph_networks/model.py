@@ -51,7 +51,7 @@ class InteractionNetwork(nn.Module):
         found = self.block(topology, Attributes(relations, objects, objects[..., 0, :0])).nodes
         if self.phi_A is None:
             return found
-        return self.phi_A(*self.phi_A.project(found.sum(-2)))
+        return self.phi_A.of(found.sum(-2))
 
 
 class Flat(nn.Module):
@@ -70,7 +70,7 @@ class Flat(nn.Module):
     def forward(self, topology: Topology, relations: Tensor, objects: Tensor) -> Tensor:
         """Return what is predicted of each object ``(*, N, 2)``, or of each scene ``(*, 1)``."""
         x = torch.cat([relations.flatten(-2), objects.flatten(-2)], -1)
-        found = self.mlp(*self.mlp.project(x))
+        found = self.mlp.of(x)
         return found if self.energy else found.unflatten(-1, (-1, 2))
 
 

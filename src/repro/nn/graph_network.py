@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -98,13 +98,21 @@ class MLP(nn.Module):
         shape = torch.broadcast_shapes(*(p.shape for p in products))
         x = sum(products[1:], start=products[0]) + self.biases[0]
         # Two dimensions from here on: torch multiplies those fastest, for one seed and for many at once.
-        x = x.expand(shape).reshape(-1, shape[-1])
+        return self._layers(x.expand(shape).reshape(-1, shape[-1]), shape)
+
+    def of(self, x: Tensor) -> Tensor:
+        """Return the output for a single input, without a pass over the products for the bias."""
+        shape = (*x.shape[:-1], len(self.biases[0]))
+        first = Affine.apply(x.reshape(-1, x.shape[-1]), self.weights[0], self.biases[0])
+        return self._layers(first, shape)
+
+    def _layers(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
             x = torch.relu(x)
             # A product with a single column is rounded differently for one seed and for many.
             x = (
-                torch.addmm(bias, x, weight.mT)
-                if len(weight) > 1
+                Affine.apply(x, weight, bias)
+                if len(weight) != 1
                 else (x * weight).sum(-1, keepdim=True) + bias
             )
         if self.activate_last:
@@ -112,6 +120,36 @@ class MLP(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return x.view(*shape[:-1], x.shape[-1])
+
+
+class Affine(torch.autograd.Function):
+    """``x W^T + b`` of ``(R, m)``, ``(n, m)``, ``(n)``: for many seeds in one call, where vmap alone makes three."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return the product with the bias added while it is written."""
+        return torch.addmm(bias, x, weight.mT)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep what the gradient needs."""
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, W and b."""
+        x, weight = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        return gradient @ weight if needs[0] else None, gradient.mT @ x, gradient.sum(0)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Tensor, int]:
+        """Return the same for stacked seeds."""
+        x, weight, bias = (
+            p.expand(info.batch_size, *p.shape) if d is None else p.movedim(d, 0)
+            for p, d in zip(parts, in_dims, strict=True)
+        )
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT), 0
 
 
 def _linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -260,6 +298,8 @@ class Block(nn.Module):
             "sender": topology.senders,
             "globe": topology.globe_to_edges,
         }
+        if self.reads.edge == ("edge",):
+            return phi.of(graph.edges)
         products = phi.project(*(given[name] for name in self.reads.edge))
         return phi(*(spread[name](p) for name, p in zip(self.reads.edge, products, strict=True)))
 
@@ -269,6 +309,8 @@ class Block(nn.Module):
         if "edges" in self.reads.node:
             how = "attention" if self.attention else self.pooling.edges_to_node
             given["edges"] = topology.aggregate(edges, how)
+        if self.reads.node == ("node",):
+            return phi.of(graph.nodes)
         products = phi.project(*(given[name] for name in self.reads.node))
         return phi(
             *(
@@ -338,5 +380,5 @@ class EncodeProcessDecode(nn.Module):
             if part in mlps:
                 mlp = mlps[part]
                 assert isinstance(mlp, MLP)
-                x = mlp(*mlp.project(x))
+                x = mlp.of(x)
         return x

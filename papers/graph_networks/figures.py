@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from papers.graph_networks.animation import Film, Take
 from repro.generalisation import breaking_point, ratios
 from repro.judge import Evidence
 from repro.plan import Arm, arm
+from repro.report.animation import Film, Take
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
 from repro.report.figures import Sources, Verdicts, deviation_effects
 from repro.statistics import mean_interval
@@ -261,7 +261,15 @@ def _film(evidence: Evidence) -> Drawn | None:
         if (truth := _frames(evidence, "truth", masses)) is not None
         and (network := _frames(evidence, "network", masses)) is not None
     ]
-    return Film.of(takes) if takes else None
+    if not takes:
+        return None
+    return Film.of(
+        takes,
+        "Mass-spring chain: a film",
+        "Chains of " + ", ".join(take.title for take in takes) + ": the simulator's and the network's motion",
+        "Five seconds at half speed, in a loop: the simulator (grey circles) and the network as published, from the same "
+        "start and then from its own predictions (orange squares). Each panel has a scale of its own; both ends are fixed.",
+    )
 
 
 def _energy(evidence: Evidence) -> Drawn | None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from repro.report.drawing import GREY, ORANGE, Drawn, new_figure
 
-SECONDS = 10.0  # of five seconds of falling: half speed
+SECONDS = 10.0  # of one round
 WIDTH, HEIGHT = 300.0, 300.0  # of a panel, in pixels
 
 
 @dataclass(frozen=True)
 class Take:
-    """One panel: places of the same masses in both, ``(frames, masses, 2)`` [m]."""
+    """One panel: a chain of things that truth and network move, ``(frames, things, 2)`` [m]."""
 
     title: str
     truth: NDArray[np.float64]
@@ -31,23 +31,14 @@ class Film(Drawn):
     takes: Sequence[Take] = field(default=())
 
     @classmethod
-    def of(cls, takes: Sequence[Take]) -> Film:
-        """Return the film of some takes, side by side; the still figure is their last common frame."""
+    def of(cls, takes: Sequence[Take], title: str, alt: str, caption: str) -> Film:
+        """Return the film of some takes, side by side; the still figure shows their last frames."""
         fig = new_figure(3.3 * len(takes), 3.6)
         for axis, take in zip(fig.subplots(1, len(takes), squeeze=False)[0], takes, strict=True):
             axis.plot(*take.truth[-1].T, "o-", color=GREY, markersize=3)
             axis.plot(*take.network[-1].T, "s--", color=ORANGE, markersize=3)
             axis.set_title(take.title, fontsize=10)
-        return cls(
-            fig,
-            "Mass-spring chain: a film",
-            "Chains of "
-            + ", ".join(take.title for take in takes)
-            + ": the simulator's and the network's motion",
-            "The simulator (grey circles) and the network, from the same start and then from its own predictions "
-            "(orange squares), at half speed, in a loop. Each panel has a scale of its own; both ends are fixed.",
-            takes,
-        )
+        return cls(fig, title, alt, caption, takes)
 
     def svg(self) -> str:
         """Return the moving picture as an SVG data address."""
@@ -74,7 +65,7 @@ def _moves(attribute: str, values: NDArray[np.float64]) -> str:
 
 
 def _panel(take: Take, left: float) -> str:
-    """Draw one take: springs as a line whose points move, masses as dots, and the scale."""
+    """Draw one take: a line whose points move, the things on it, and the scale."""
     both = np.concatenate([take.truth, take.network], axis=1)
     low, high = both.min((0, 1)), both.max((0, 1))
     scale = float(min((WIDTH - 30) / (high[0] - low[0]), (HEIGHT - 50) / (high[1] - low[1])))

@@ -267,8 +267,9 @@ def _film(evidence: Evidence) -> Drawn | None:
         takes,
         "Mass-spring chain: a film",
         "Chains of " + ", ".join(take.title for take in takes) + ": the simulator's and the network's motion",
-        "Five seconds at half speed, in a loop: the simulator (grey circles) and the network as published, from the same "
-        "start and then from its own predictions (orange squares). Each panel has a scale of its own; both ends are fixed.",
+        "Five seconds at half speed, in a loop: the simulator (grey circles) and the network as published, from the "
+        "same start and then from its own predictions (orange squares). Each panel has a scale of its own; both ends "
+        "are fixed.",
     )
 
 

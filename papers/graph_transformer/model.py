@@ -53,11 +53,13 @@ class BatchNorm(nn.Module):
         if self.training:
             x_, m = x.flatten(0, -2), mask.flatten()
             count = m.sum()
+            share = 0.1 * (count > 0)  # a batch of graphs without edges says nothing about edges
+            count = count.clamp(min=1)
             mean = m @ x_ / count
             var = m @ (x_ - mean).square() / count
             with torch.no_grad():
-                self.mean.mul_(0.9).add_(0.1 * mean)
-                self.var.mul_(0.9).add_(0.1 * var * (count / (count - 1).clamp(min=1)))
+                self.mean.mul_(1 - share).add_(share * mean)
+                self.var.mul_(1 - share).add_(share * var * (count / (count - 1).clamp(min=1)))
         scale = self.weight * torch.rsqrt(var + 1e-5)
         return x * scale + (self.bias - mean * scale)
 

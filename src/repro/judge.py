@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from repro import statistics
+from repro import generalisation, statistics
 from repro.data.fetch import require
 from repro.errors import DataCorrupt, DataUnavailable
 from repro.freshness import staleness
@@ -19,6 +19,7 @@ from repro.ledger import (
     AuditClaim,
     Claim,
     CurveClaim,
+    GeneralisationClaim,
     Ledger,
     OrderingClaim,
     PropertyClaim,
@@ -28,7 +29,7 @@ from repro.ledger import (
     Tier,
     ValueClaim,
 )
-from repro.plan import Arm, claim_arms, comparisons, setting_hash
+from repro.plan import Arm, claim_arms, comparisons, generalisation_arms, setting_hash
 from repro.project import Project
 from repro.records import Record, RecordDamaged, read_folder, read_problems
 from repro.statistics import Decision, Outcome
@@ -130,6 +131,12 @@ class Evidence:
         curves = [{row[index]: row[quantity] for row in record.rows} for record in records]
         return xs, [[curve.get(x, float("nan")) for x in xs] for curve in curves]
 
+    def by_index(self, arm: Arm, quantity: str) -> dict[int, dict[float, float]]:
+        """Return seed to index value to the quantity there."""
+        index = self.ledger.experiments[arm.experiment].index
+        assert index is not None
+        return {record.seed: {row[index]: row[quantity] for row in record.rows} for record in self.of(arm)}
+
     def why_missing(self, arm: Arm) -> tuple[Outcome, str]:
         """Return what to say of an arm without records: blocked, failed, stale or never run."""
         key = (arm.experiment, setting_hash(arm.setting))
@@ -224,6 +231,8 @@ def decide(
     if isinstance(claim, CurveClaim):
         xs, curves = evidence.curve(arms[0], quantity)
         return statistics.judge_peak(xs, curves, claim.peak, higher is not False, overlap)
+    if isinstance(claim, GeneralisationClaim):
+        return _generalisation(evidence, claim, tier, change)
     if isinstance(claim, PropertyClaim):
         return statistics.judge_all_hold(_trials(evidence, arms, quantity), claim.at_most)
     values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
@@ -235,6 +244,27 @@ def decide(
     if claim.baseline:
         higher = None  # a baseline that does better than printed is no success of the paper
     return statistics.judge_value(values, published, claim.margin.value, higher)
+
+
+def _generalisation(
+    evidence: Evidence, claim: GeneralisationClaim, tier: Tier, change: Mapping[str, Scalar]
+) -> Decision:
+    found = {
+        name: generalisation.ratios(
+            evidence.by_index(own, claim.measure.quantity),
+            claim.trained,
+            claim.relative_to,
+            evidence.by_index(same_size, claim.measure.quantity) if same_size else {},
+        )
+        for name, (own, same_size) in generalisation_arms(evidence.ledger, claim, tier, change).items()
+    }
+    own = found.pop("")
+    if claim.expect == "holds":
+        return generalisation.judge_holds(own, claim.sizes, claim.limit)
+    decision = generalisation.judge_breaks(own, claim.trained, claim.sizes, claim.limit, found)
+    (arm, _) = generalisation_arms(evidence.ledger, claim, tier, change)[""]
+    bend = generalisation.knee(evidence.by_index(arm, claim.measure.quantity))
+    return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
 
 
 def _trials(evidence: Evidence, arms: Sequence[Arm], quantity: str) -> list[float]:
@@ -286,6 +316,8 @@ def _published(claim: Claim) -> float | None:
         return claim.bound
     if isinstance(claim, ScalingClaim):
         return claim.slope
+    if isinstance(claim, GeneralisationClaim):
+        return claim.limit
     return claim.at_least if isinstance(claim, OrderingClaim) and claim.at_least else None
 
 

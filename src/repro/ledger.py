@@ -14,7 +14,7 @@ Scalar = bool | int | float | str
 Setting = dict[str, Scalar]
 Tier = Literal["smoke", "quick", "full"]
 TIERS: tuple[Tier, ...] = ("smoke", "quick", "full")
-Kind = Literal["value", "ordering", "threshold", "scaling", "curve", "property", "audit"]
+Kind = Literal["value", "ordering", "threshold", "scaling", "curve", "generalisation", "property", "audit"]
 
 
 class Strict(BaseModel):
@@ -195,6 +195,43 @@ class CurveClaim(ClaimBase):
     peak: list[float] = Field(min_length=1)
 
 
+class GeneralisationClaim(ClaimBase):
+    """How an error changes with system size outside the training sizes (see ``repro.generalisation``).
+
+    Attributes:
+        relative_to: what the error at a size is divided by: that of a model trained at this size
+            (``same_size``), the own error at the nearest training size, or nothing.
+        same_size: with ``relative_to: same_size``, what changes for the model trained at each size.
+        trained: the training sizes.
+        sizes: the sizes it speaks of; all outside the training sizes if empty.
+        limit: the ratio that counts as considerable, declared before the run.
+        expect: ``holds``: at or below the limit at each of ``sizes``; ``breaks``: above it from some size on, no
+            later than the largest of ``sizes``.
+        survives: with ``breaks``, arms in which it must break as well for size to be the cause.
+    """
+
+    kind: Literal["generalisation"]
+    relative_to: Literal["same_size", "training_sizes", "nothing"]
+    same_size: Setting = {}
+    trained: list[float] = Field(min_length=1)
+    sizes: list[float] = []
+    limit: float = Field(gt=0)
+    expect: Literal["holds", "breaks"]
+    survives: list[Setting] = []
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.relative_to == "same_size") != bool(self.same_size):
+            raise ValueError("`same_size`: {...} and `relative_to: same_size` go together")
+        if self.survives and self.expect == "holds":
+            raise ValueError("`survives` belongs to `expect: breaks`")
+        if set(self.sizes) & set(self.trained):
+            raise ValueError("`sizes` names training sizes; it speaks of sizes outside `trained`")
+        if self.expect == "breaks" and self.sizes and max(self.sizes) <= max(self.trained):
+            raise ValueError("`breaks` speaks of sizes beyond the largest of `trained`")
+        return self
+
+
 class PropertyClaim(ClaimBase):
     """Something that holds exactly in every trial: the quantity never exceeds ``at_most``.
 
@@ -214,7 +251,14 @@ class AuditClaim(ClaimBase):
 
 
 Claim = Annotated[
-    ValueClaim | OrderingClaim | ThresholdClaim | ScalingClaim | CurveClaim | PropertyClaim | AuditClaim,
+    ValueClaim
+    | OrderingClaim
+    | ThresholdClaim
+    | ScalingClaim
+    | CurveClaim
+    | GeneralisationClaim
+    | PropertyClaim
+    | AuditClaim,
     Field(discriminator="kind"),
 ]
 

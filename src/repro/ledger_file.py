@@ -12,7 +12,16 @@ import yaml
 from pydantic import ValidationError
 
 from repro.errors import LedgerError
-from repro.ledger import CurveClaim, Deviation, Ledger, OrderingClaim, ScalingClaim, Setting, Table
+from repro.ledger import (
+    CurveClaim,
+    Deviation,
+    GeneralisationClaim,
+    Ledger,
+    OrderingClaim,
+    ScalingClaim,
+    Setting,
+    Table,
+)
 
 Location = tuple[str | int, ...]
 
@@ -246,11 +255,15 @@ def _check_measure(ledger: Ledger, item: Any, document: _Document, at: Location)
         for j, arm in enumerate([item.greater, *item.than]):
             where = ("greater",) if j == 0 else ("than", j - 1)
             settings(arm, *where)
-    if isinstance(item, ScalingClaim | CurveClaim) and experiment.index is None:
+    if isinstance(item, ScalingClaim | CurveClaim | GeneralisationClaim) and experiment.index is None:
         document.fail(
             f"a {item.kind} claim needs an experiment with an `index`; `{measure.experiment}` has none",
             (*at, "measure", "experiment"),
         )
+    if isinstance(item, GeneralisationClaim):
+        settings(item.same_size, "same_size")
+        for j, arm in enumerate(item.survives):
+            settings(arm, "survives", j)
     if isinstance(item, Deviation):
         if item.switch not in experiment.setting:
             document.fail(_suggest(item.switch, list(experiment.setting)), (*at, "switch"))

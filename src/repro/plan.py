@@ -14,6 +14,7 @@ from repro.ledger import (
     Claim,
     Deviation,
     Experiment,
+    GeneralisationClaim,
     Ledger,
     OrderingClaim,
     PropertyClaim,
@@ -134,11 +135,33 @@ def claim_arms(
     """Return every arm that a claim needs."""
     if isinstance(claim, OrderingClaim):
         return [a for pair in comparisons(ledger, claim, tier, change).values() for a in pair]
+    if isinstance(claim, GeneralisationClaim):
+        arms = generalisation_arms(ledger, claim, tier, change).values()
+        return list(dict.fromkeys(a for pair in arms for a in pair if a))
     across = claim.across if isinstance(claim, PropertyClaim) else {}
     return [
         arm(ledger, claim.measure.experiment, claim.measure.setting, here, tier=tier, change=change)
         for here in combinations(across)
     ]
+
+
+def generalisation_arms(
+    ledger: Ledger,
+    claim: GeneralisationClaim,
+    tier: Tier | None = None,
+    change: Mapping[str, Scalar] = MappingProxyType({}),
+) -> dict[str, tuple[Arm, Arm | None]]:
+    """Return the arm itself (named ``""``) and each it must survive in, with the same-size arm it needs."""
+    base, name = claim.measure.setting, claim.measure.experiment
+    return {
+        ", ".join(f"{key} {value}" for key, value in other.items()): (
+            arm(ledger, name, base, other, tier=tier, change=change),
+            arm(ledger, name, base, other, claim.same_size, tier=tier, change=change)
+            if claim.same_size
+            else None,
+        )
+        for other in ({}, *claim.survives)
+    }
 
 
 def deviation_arms(

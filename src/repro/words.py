@@ -78,6 +78,12 @@ def printed(claim: Claim) -> str:
         return f"{claim.direction} {number(claim.bound)}"
     if claim.kind == "scaling":
         return f"slope {number(claim.slope)}"
+    if claim.kind == "generalisation":
+        limit = number(claim.limit) + ("" if claim.relative_to == "nothing" else " ×")
+        sizes = ", ".join(number(s) for s in claim.sizes)
+        if claim.expect == "holds":
+            return f"at most {limit} at {sizes or 'every other size'}"
+        return f"above {limit} " + (f"by {number(max(claim.sizes))}" if claim.sizes else "from some size on")
     if claim.kind == "curve":
         return "best at " + " or ".join(number(x) for x in claim.peak)
     return f"by {number(claim.at_least)} or more" if claim.kind == "ordering" and claim.at_least else ""
@@ -93,6 +99,8 @@ def unit_of(claim: Claim, ledger: Ledger) -> str:
     unit = ledger.quantities[claim.measure.quantity].unit
     if claim.kind == "scaling":
         return ""
+    if claim.kind == "generalisation":
+        return unit if claim.relative_to == "nothing" else "×"
     return unit_of_difference(unit) if claim.kind in ("ordering", "curve") else unit
 
 

@@ -24,6 +24,7 @@ KINDS = {
     "threshold": "bounds",
     "scaling": "growth laws",
     "curve": "shapes of curves",
+    "generalisation": "generalisation in size",
     "property": "properties",
     "audit": "audits",
 }

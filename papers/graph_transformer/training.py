@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from papers.graph_transformer.baselines import network
-from papers.graph_transformer.graphs import TASKS, Graphs
+from papers.graph_transformer.graphs import Graphs, Task
 from papers.graph_transformer.model import Batch
 from repro import randomness
 from repro.ensemble import Ensemble
@@ -115,13 +115,12 @@ class Trainer:
 
     Args:
         setting: see the experiments ``zinc``, ``cluster`` and ``pattern`` in ``paper.yaml``.
-        dataset: a key of ``TASKS``.
+        task: what the data set fixes.
         seeds: seed numbers.
         device: ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, setting: Mapping[str, Any], dataset: str, seeds: Sequence[int], device: str) -> None:
-        task = TASKS[dataset]
+    def __init__(self, setting: Mapping[str, Any], task: Task, seeds: Sequence[int], device: str) -> None:
         self.setting, self.graph_level, self.device = setting, task.graph_level, device
         names = ("width", "layers", "heads", "encoding", "eigenvectors", "norm", "clamp")
 
@@ -190,7 +189,7 @@ class Trainer:
 
 def run(
     setting: Mapping[str, Any],
-    dataset: str,
+    task: Task,
     seeds: Sequence[int],
     train: Graphs,
     val: Graphs,
@@ -203,7 +202,7 @@ def run(
     the last epoch, or with ``weights: best_validation`` of the lowest validation loss. What the trainer holds is to be
     evaluated before the next one is asked for.
     """
-    trainer = Trainer(setting, dataset, seeds, device)
+    trainer = Trainer(setting, task, seeds, device)
     train, val = train.to(device), val.to(device)
     ended = torch.zeros(len(seeds), dtype=torch.bool)
     if setting["epochs"] == 0:

@@ -86,6 +86,7 @@ def ambiguity(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
             order = randomness.permutation(randomness.key(seed, "order"), n)
         elif setting["change"] == "sign":
             changed = V * torch.where(u < 0.5, -1.0, 1.0)
+            changed[:, 0] = -V[:, 0]  # one at least
         else:
             pairs = []
             for j in range(0, k - 1, 2):

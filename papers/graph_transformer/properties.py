@@ -169,3 +169,18 @@ def cost(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> 
             rows.append({"nodes": n, "layer_seconds": float(np.median(times[1:]))})
             context.tick(len(rows) / len(sizes))
         yield seed, rows
+
+
+def eigenvector_content(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """How much of each eigenvector's variance over a graph's nodes lies between communities; a seed is a graph.
+
+    0 says that an eigenvector knows nothing of the communities, 1 that it is constant on each.
+    """
+    for seed in seeds:
+        g = sbm.graph("cluster", "train", seed)
+        V = laplacian_eigenvectors(g.adjacency, setting["eigenvectors"])
+        share = np.bincount(g.labels) / len(g.labels)
+        means = np.stack([V[g.labels == c].mean(0) for c in range(len(share))])
+        between = share @ np.square(means - V.mean(0))
+        content = between / V.var(0)
+        yield seed, [{"eigenvector": j + 2, "community_share": float(x)} for j, x in enumerate(content)]

@@ -15,11 +15,11 @@ import torch
 from papers.graph_transformer.encodings import laplacian_eigenvectors
 from papers.graph_transformer.graphs import Graphs, Task, pad
 from papers.graph_transformer.properties import ring
-from papers.graph_transformer.training import run
+from papers.graph_transformer.training import build, run
 from repro import randomness
 from repro.context import Context
 
-Rows = Iterator[tuple[int, dict[str, float]]]
+Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 
 TOKENS = 4
 TASK = Task(tokens=TOKENS, bonds=0, out=TOKENS, roles=3, graph_level=False)
@@ -56,11 +56,8 @@ def opposite(setting: Mapping[str, Any], seeds: Sequence[int], context: Context)
 
 def reach(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """How much any output changes, as initialised, if the token of the node opposite does: 0 is no reach at all."""
-    from papers.graph_transformer.baselines import network
-
-    names = ("width", "layers", "heads", "encoding", "eigenvectors", "norm", "clamp")
     for seed in seeds:
-        net = network(setting["model"], **vars(TASK), **{n: setting[n] for n in names}, seed=seed).eval()
+        net = build(setting, TASK, seed).eval()
         graphs = rings(setting, seed, "test", 1)
         batch, _ = graphs.batch(torch.tensor([0]))
         A = ring(2 * setting["distance"])
@@ -71,3 +68,30 @@ def reach(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) ->
         with torch.no_grad():
             difference = net(batch)[0, node] - net(batch._replace(tokens=changed))[0, node]
         yield seed, {"influence": float(difference.abs().max())}
+
+
+def attention(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """Train as in :func:`opposite`; the learned attention on one ring the network has not seen.
+
+    One row per number of steps along the ring: the softmax weight that nodes give to the node so far ahead, averaged
+    over the ring's nodes, of the head whose weights are the least even.
+    """
+    n = 2 * setting["distance"]
+    for chunk in context.chunks(seeds, 1, largest=1):
+        (seed,) = chunk
+        train, test = (rings(setting, seed, part, setting[part]) for part in ("train", "test"))
+        ((trainer, _, _),) = run(setting, TASK, [seed], train, test, context.device, context.tick)
+        net = build(setting, TASK, seed).to(context.device).eval()
+        net.load_state_dict(
+            {k: x[0] for k, x in {**trainer.ensemble.parameters, **trainer.ensemble.buffers}.items()}
+        )
+        batch, _ = test.to(context.device).batch(torch.tensor([0], device=context.device))
+        order = randomness.permutation(randomness.key(seed, "test/order", 0), n)
+        place = order.argsort().to(context.device)  # place[i] is the number of the i-th node along the ring
+        with torch.no_grad():
+            h, _ = net.embed(batch)
+            w = net.layers[0].attention(h, batch.pairs)[0]  # type: ignore[operator]
+            w = (w / w.sum(-1, keepdim=True))[:, place][:, :, place].cpu()
+        ahead = torch.stack([w[:, torch.arange(n), (torch.arange(n) + s) % n].mean(-1) for s in range(n)], 1)
+        sharpest = ahead[int(ahead.amax(1).argmax())]
+        yield seed, [{"steps": s, "attention_weight": float(sharpest[s])} for s in range(n)]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from papers.graph_transformer.baselines import network
 from papers.graph_transformer.graphs import Graphs, Task
-from papers.graph_transformer.model import Batch
+from papers.graph_transformer.model import Batch, Network
 from repro import randomness
 from repro.ensemble import Ensemble
 
@@ -110,6 +110,13 @@ def flip_signs(batch: Batch, how: str, seeds: Tensor, step: int) -> Batch:
     return batch._replace(encoding=batch.encoding * signs)
 
 
+def build(setting: Mapping[str, Any], task: Task, seed: int) -> Network:
+    """Return the network of a setting with a seed's initial weights."""
+    names = ("width", "layers", "heads", "encoding", "eigenvectors", "norm", "clamp")
+    choices = {name: setting[name] for name in names}
+    return network(setting["model"], **vars(task), **choices, seed=seed)
+
+
 class Trainer:
     """S seeds of one network with their optimizer and schedule.
 
@@ -122,13 +129,7 @@ class Trainer:
 
     def __init__(self, setting: Mapping[str, Any], task: Task, seeds: Sequence[int], device: str) -> None:
         self.setting, self.graph_level, self.device = setting, task.graph_level, device
-        names = ("width", "layers", "heads", "encoding", "eigenvectors", "norm", "clamp")
-
-        def build(seed: int) -> torch.nn.Module:
-            choices = {name: setting[name] for name in names}
-            return network(setting["model"], **vars(task), **choices, seed=seed)
-
-        self.ensemble = Ensemble(build, seeds, device)
+        self.ensemble = Ensemble(lambda seed: build(setting, task, seed), seeds, device)
         self.parameters = list(self.ensemble.parameters.values())
         self.adam = torch.optim.Adam(self.parameters, lr=setting["learning_rate"])
         self.plateau = Plateau(len(seeds), setting["factor"], setting["patience"], device)

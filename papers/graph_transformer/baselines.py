@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from papers.graph_transformer.model import BatchNorm, Network, _heads, graph_transformer
+from papers.graph_transformer.model import BatchNorm, Network, _heads, by_block, graph_transformer
 
 
 class GCNLayer(nn.Module):
@@ -19,9 +19,11 @@ class GCNLayer(nn.Module):
         super().__init__()
         self.U, self.norm = nn.Linear(width, width), BatchNorm(width)
 
-    def forward(self, h: Tensor, e: Tensor, pairs: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See the module."""
-        mean = pairs @ h / pairs.sum(-1, keepdim=True).clamp(min=1)
+        mean = by_block(lambda P, x: P @ x / P.sum(-1, keepdim=True).clamp(min=1), pairs, h)
         return h + torch.relu(self.norm(self.U(mean), nodes)), e
 
 
@@ -35,15 +37,23 @@ class GATLayer(nn.Module):
         self.a_own, self.a_other = (nn.Linear(width // heads, heads, bias=False) for _ in range(2))
         self.bias, self.norm = nn.Parameter(torch.zeros(width)), BatchNorm(width)
 
-    def forward(self, h: Tensor, e: Tensor, pairs: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """See the module."""
-        z = _heads(self.U(h), self.heads)  # (B, H, n, d / H)
+    def attend(self, pairs: Tensor, h: Tensor) -> Tensor:
+        """Return the sum over neighbours of a block, (b, m, d)."""
+        z = _heads(self.U(h), self.heads)  # (b, H, m, d / H)
         own = (z * self.a_own.weight.unsqueeze(-2)).sum(-1)
         other = (z * self.a_other.weight.unsqueeze(-2)).sum(-1)
+        here = pairs.unsqueeze(-3)
         scores = functional.leaky_relu(own.unsqueeze(-1) + other.unsqueeze(-2), 0.2)
-        w = torch.exp(scores - scores.amax(-1, keepdim=True).detach()) * pairs.unsqueeze(-3)
+        scores = scores.masked_fill(here == 0, -1e30)  # or the maximum would be that of nodes out of reach
+        w = torch.exp(scores - scores.amax(-1, keepdim=True).detach()) * here
         out = (w @ z) / w.sum(-1, keepdim=True).clamp(min=1e-30)
-        out = out.transpose(-3, -2).flatten(-2) + self.bias
+        return out.transpose(-3, -2).flatten(-2)
+
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the module."""
+        out = by_block(self.attend, pairs, h) + self.bias
         return h + functional.elu(self.norm(out, nodes)), e
 
 
@@ -58,13 +68,16 @@ class GatedGCNLayer(nn.Module):
         self.A, self.B, self.C, self.D, self.E = (nn.Linear(width, width) for _ in range(5))
         self.norm_h, self.norm_e = BatchNorm(width), BatchNorm(width)
 
-    def forward(self, h: Tensor, e: Tensor, pairs: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """See the module; e is (B, n, n, d)."""
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the module; e is (B, n, n, d), and there is one block."""
+        (P,) = pairs
         e_hat = self.C(e) + self.D(h).unsqueeze(-3) + self.E(h).unsqueeze(-2)
-        gate = torch.sigmoid(e_hat) * pairs.unsqueeze(-1)
+        gate = torch.sigmoid(e_hat) * P.unsqueeze(-1)
         gathered = (gate * self.B(h).unsqueeze(-3)).sum(-2) / (gate.sum(-2) + 1e-6)
         out = self.norm_h(self.A(h) + gathered, nodes)
-        return h + torch.relu(out), e + torch.relu(self.norm_e(e_hat, pairs))
+        return h + torch.relu(out), e + torch.relu(self.norm_e(e_hat, P))
 
 
 MODELS = ("gt", "gcn", "gat", "gatedgcn")

@@ -63,8 +63,12 @@ class Graphs:
         moved = (x.to(device) for x in (self.tokens, self.edges, self.sizes, self.targets, self.encoding))
         return Graphs(*moved, self.full)
 
-    def batch(self, index: Tensor) -> tuple[Batch, Tensor]:
-        """Return the graphs at ``index`` (B,) or (S, B) and their targets, cropped to the largest of them."""
+    def batch(self, index: Tensor, blocks: int = 1) -> tuple[Batch, Tensor]:
+        """Return the graphs at ``index`` (B,) or (S, B) and their targets, the largest first, cropped to its size.
+
+        ``blocks``: into how many blocks of similar size the pairs are divided.
+        """
+        index = index.gather(-1, self.sizes[index].argsort(dim=-1, descending=True, stable=True))
         n = int(self.sizes[index].max())
         nodes = torch.arange(n, device=index.device) < self.sizes[index].unsqueeze(-1)
         edges = self.edges[index][..., :n, :n]
@@ -73,16 +77,23 @@ class Graphs:
             pairs, bonds = nodes.unsqueeze(-1) & nodes.unsqueeze(-2) & apart, torch.zeros_like(edges)
         else:
             pairs, bonds = edges > 0, edges
-        targets = self.targets[index]
+        targets, share = self.targets[index], -(-index.shape[-1] // blocks)
+        pairs = pairs.split(share, index.dim() - 1)
         batch = Batch(
             self.tokens[index][..., :n],
             bonds.long(),
-            pairs.float(),
+            tuple(_block(part, self.sizes[i]) for part, i in zip(pairs, index.split(share, -1), strict=True)),
             nodes.float(),
             # The axis of the nodes is the last but one of eigenvectors and the last of roles.
             self.encoding[index].narrow(index.dim(), 0, n),
         )
         return batch, targets if targets.dim() == index.dim() else targets[..., :n]
+
+
+def _block(pairs: Tensor, sizes: Tensor) -> Tensor:
+    """Return pairs (..., b, n, n) as floats, cropped to the largest of the block's graphs."""
+    m = int(sizes.max())
+    return pairs[..., :m, :m].float()
 
 
 def pad(

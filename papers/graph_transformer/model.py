@@ -4,17 +4,20 @@ Dwivedi and Bresson, "A Generalization of Transformer Networks to Graphs" (arXiv
 the reading of the released code (docs/decisions/0017). Graphs are padded to the largest of the batch: block-model
 graphs are nearly dense, so that a masked matrix product costs less than gathering their edges.
 
-Shapes: B graphs of at most n nodes, d channels, H heads. ``pairs`` (B, n, n) says who attends to whom, ``nodes``
-(B, n) which rows are nodes and which padding. All layers map (h, e, pairs, nodes) to (h, e).
+Shapes: B graphs of at most n nodes, d channels, H heads. Graphs come sorted by size; ``pairs`` says who attends to
+whom, one tensor (b, m, m) per block of graphs of similar size, so that small graphs are not padded to the largest;
+``nodes`` (B, n) says which rows are nodes and which padding. All layers map (h, e, pairs, nodes) to (h, e).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from repro import randomness
 
@@ -25,14 +28,15 @@ class Batch(NamedTuple):
     Attributes:
         tokens: int64 (B, n), node types.
         bonds: int64 (B, n, n), edge types; 0 where there is none and everywhere in the full graph.
-        pairs: float (B, n, n), 1 where node i attends to node j.
+        pairs: one float (b, m, m) per block, 1 where node i attends to node j; one block with m = n where there is an
+            edge stream.
         nodes: float (B, n), 1 for nodes, 0 for padding.
         encoding: float (B, n, k) eigenvectors, or int64 (B, n) roles, or float (B, n, 0) for none.
     """
 
     tokens: Tensor
     bonds: Tensor
-    pairs: Tensor
+    pairs: tuple[Tensor, ...]
     nodes: Tensor
     encoding: Tensor
 
@@ -77,13 +81,26 @@ def norm(kind: str, width: int) -> nn.Module:
     return {"batch": BatchNorm, "layer": LayerNorm}[kind](width)
 
 
+def by_block(f: Callable[[Tensor, Tensor], Tensor], pairs: tuple[Tensor, ...], x: Tensor) -> Tensor:
+    """Apply f(pairs (b, m, m), x (b, m, d)) to each block of x (B, n, d) and return the results as (B, n, d)."""
+    if len(pairs) == 1:
+        return f(pairs[0], x)
+    done, start = [], 0
+    for P in pairs:
+        b, m = P.shape[-3], P.shape[-1]
+        out = f(P, x[start : start + b, :m])
+        done.append(functional.pad(out, (0, 0, 0, x.shape[-2] - m)))
+        start += b
+    return torch.cat(done)
+
+
 def softmax_weights(scores: Tensor, clamp: str) -> Tensor:
     """Return exp(scores), kept in range without subtracting the maximum.
 
     The code clamps the scores to [-5, 5] before exp (``before_exp``); the paper's text says that the exponentials are
     clamped to that range (``after_exp``).
     """
-    return scores.clamp(-5, 5).exp() if clamp == "before_exp" else scores.exp().clamp(-5, 5)
+    return scores.clamp(-5, 5).exp_() if clamp == "before_exp" else scores.exp().clamp(-5, 5)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
@@ -118,18 +135,24 @@ class GraphTransformerLayer(nn.Module):
         self.h = _Stream(width, kind)
 
     def attention(self, h: Tensor, pairs: Tensor) -> Tensor:
-        """Return the weights before normalisation, (B, H, n, n): row i attends to column j."""
+        """Return the weights of a block before normalisation, (b, H, m, m): row i attends to column j."""
         q, k = _heads(self.Q(h), self.heads), _heads(self.K(h), self.heads)
         scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)
         return softmax_weights(scores, self.clamp) * pairs.unsqueeze(-3)
 
-    def forward(self, h: Tensor, e: Tensor, pairs: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """See the module."""
+    def attend(self, pairs: Tensor, h: Tensor) -> Tensor:
+        """Return ‖_k Σ_j w_ij^k V^k h_j of a block, (b, m, d)."""
         w = self.attention(h, pairs)
         total = w.sum(-1, keepdim=True)
-        # Dividing after the product leaves one pass over the n × n weights out.
+        # Dividing after the product leaves one pass over the m × m weights out.
         attended = (w @ _heads(self.V(h), self.heads)) / (total + (total == 0))
-        return self.h(h, attended.transpose(-3, -2).flatten(-2), nodes), e
+        return attended.transpose(-3, -2).flatten(-2)
+
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the module."""
+        return self.h(h, by_block(self.attend, pairs, h), nodes), e
 
 
 class GraphTransformerEdgeLayer(nn.Module):
@@ -145,14 +168,17 @@ class GraphTransformerEdgeLayer(nn.Module):
         self.Q, self.K, self.V, self.E = (nn.Linear(width, width, bias=False) for _ in range(4))
         self.h, self.e = _Stream(width, kind), _Stream(width, kind)
 
-    def forward(self, h: Tensor, e: Tensor, pairs: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """See the module; e is (B, n, n, d)."""
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the module; e is (B, n, n, d), and there is one block."""
+        (P,) = pairs
         q = self.Q(h) / math.sqrt(h.shape[-1] // self.heads)
         w_hat = q.unsqueeze(-2) * self.K(h).unsqueeze(-3) * self.E(e)
         scores = w_hat.unflatten(-1, (self.heads, -1)).sum(-1).movedim(-1, -3)
-        w = softmax_weights(scores, self.clamp) * pairs.unsqueeze(-3)
+        w = softmax_weights(scores, self.clamp) * P.unsqueeze(-3)
         attended = (w @ _heads(self.V(h), self.heads)) / (w.sum(-1, keepdim=True) + 1e-6)
-        return self.h(h, attended.transpose(-3, -2).flatten(-2), nodes), self.e(e, w_hat, pairs)
+        return self.h(h, attended.transpose(-3, -2).flatten(-2), nodes), self.e(e, w_hat, P)
 
 
 class Readout(nn.Module):
@@ -223,7 +249,7 @@ class Network(nn.Module):
             h = h + self.encoding(batch.encoding)
         if self.bonds is not None:
             return h, self.bonds(batch.bonds)
-        return h, h if self.edge is None else self.edge(batch.pairs.unsqueeze(-1))
+        return h, h if self.edge is None else self.edge(batch.pairs[0].unsqueeze(-1))
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (B, n, classes), or predictions (B,) for a graph-level task."""

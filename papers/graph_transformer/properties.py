@@ -157,7 +157,7 @@ def cost(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> 
         rows = []
         for n in sizes:
             h = torch.randn(1, n, 64, device=context.device, requires_grad=True)
-            pairs = (1 - torch.eye(n, device=context.device)).unsqueeze(0)
+            pairs = ((1 - torch.eye(n, device=context.device)).unsqueeze(0),)
             nodes = torch.ones(1, n, device=context.device)
             times = []
             for _ in range(setting["repeats"] + 1):

@@ -90,7 +90,7 @@ def attention(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
         place = order.argsort().to(context.device)  # place[i] is the number of the i-th node along the ring
         with torch.no_grad():
             h, _ = net.embed(batch)
-            w = net.layers[0].attention(h, batch.pairs)[0]  # type: ignore[operator]
+            w = net.layers[0].attention(h, batch.pairs[0])[0]  # type: ignore[operator]
             w = (w / w.sum(-1, keepdim=True))[:, place][:, :, place].cpu()
         ahead = torch.stack([w[:, torch.arange(n), (torch.arange(n) + s) % n].mean(-1) for s in range(n)], 1)
         sharpest = ahead[int(ahead.amax(1).argmax())]

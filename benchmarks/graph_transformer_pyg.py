@@ -50,7 +50,8 @@ def steps(
     sparse = PygBatch.from_data_list(
         [
             as_pyg(graphs.tokens[g, :n], graphs.edges[g, :n, :n], graphs.encoding[g, :n])
-            for g, n in enumerate(graphs.sizes.tolist())
+            for g in graphs.sizes.argsort(descending=True, stable=True).tolist()  # as our batch orders them
+            for n in [int(graphs.sizes[g])]
         ]
     )
     adams = [torch.optim.Adam(net.parameters(), lr=5e-4) for net in (ours, peer)]

@@ -20,6 +20,7 @@ from papers.graph_transformer.model import (
     graph_transformer,
     initialise,
 )
+from papers.graph_transformer.tasks import ring
 from repro import randomness
 from repro.context import Context
 from repro.data import sbm
@@ -27,12 +28,6 @@ from repro.data import sbm
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 
 SMALL = (5, 12)  # communities of the graphs of the first two
-
-
-def ring(n: int) -> np.ndarray:
-    """Return the adjacency of a ring, bool (n, n): all its eigenvalues but one or two come in pairs."""
-    A = np.roll(np.eye(n, dtype=bool), 1, 0)
-    return A | A.T
 
 
 def _network(setting: Mapping[str, Any], seed: int) -> Network:
@@ -115,6 +110,9 @@ def smoothing(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
     width, depth = setting["width"], setting["depth"]
     for seed in seeds:
         drawn = [sbm.graph("cluster", "train", 8 * seed + i) for i in range(8)]
+        drawn.sort(
+            key=lambda g: -len(g.labels)
+        )  # as a batch orders them: S below has to be in the same order
         graphs = pad(
             [g.features for g in drawn],
             [g.adjacency for g in drawn],

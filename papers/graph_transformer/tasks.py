@@ -14,7 +14,6 @@ import torch
 
 from papers.graph_transformer.encodings import laplacian_eigenvectors
 from papers.graph_transformer.graphs import Graphs, Task, pad
-from papers.graph_transformer.properties import ring
 from papers.graph_transformer.training import build, run
 from repro import randomness
 from repro.context import Context
@@ -23,6 +22,12 @@ Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 
 TOKENS = 4
 TASK = Task(tokens=TOKENS, bonds=0, out=TOKENS, roles=3, graph_level=False)
+
+
+def ring(n: int) -> np.ndarray:
+    """Return the adjacency of a ring, bool (n, n): all its eigenvalues but one or two come in pairs."""
+    A = np.roll(np.eye(n, dtype=bool), 1, 0)
+    return A | A.T
 
 
 def rings(setting: Mapping[str, Any], seed: int, part: str, count: int) -> Graphs:

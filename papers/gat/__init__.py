@@ -1,0 +1,1 @@
+"""Graph attention networks: GAT and GATv2."""

@@ -1,0 +1,440 @@
+"""GAT and GATv2: the layers against PyG's, the stopping rules, the protocol, many seeds at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch_geometric.nn import GATConv, GATv2Conv
+
+from papers.gat import experiments
+from papers.gat.model import GAT, Dropout, GraphAttention, citation_layers
+from papers.gat.stopping import OUTLASTS, RULES, LossOrAccuracy, Trajectory
+from papers.gat.training import build, propagation, trajectories
+from repro import randomness
+from repro.context import Context
+from repro.data.planetoid import CitationGraph, RawCounts
+from repro.nn import attention
+from repro.nn.attention import Neighbourhoods, adjacency
+from repro.nn.features import SparseFeatures
+from repro.nn.sparse import SparseMatrix
+
+NO_DROPOUT = Dropout()
+
+
+# ------------------------------------------------------------------ attention over edges
+
+
+def graphs(seed: int, nodes: int = 7, edges: int = 15) -> np.ndarray:
+    """Random edges, some of them twice; the last node has none."""
+    draw = np.random.default_rng(seed)
+    edge_index = draw.integers(0, nodes - 1, size=(2, edges))
+    return np.concatenate([edge_index, edge_index[:, :4]], axis=1)
+
+
+@given(st.integers(0, 10_000))
+def test_softmax_and_sum_are_those_of_a_dense_matrix(seed: int) -> None:
+    A = adjacency(graphs(seed), 7)
+    graph = Neighbourhoods.from_scipy(A)
+    draw = torch.Generator().manual_seed(seed)
+    e = torch.randn(2, 3, graph.edges, generator=draw, dtype=torch.float32, requires_grad=True)
+    H = torch.randn(2, 3, 7, 4, generator=draw, requires_grad=True)
+    ours = attention.weighted_sum(graph, attention.softmax(graph, e), H)
+    weight = torch.zeros(2, 3, 7, 7)
+    weight[..., graph.target, graph.source] = e.exp() * graph.matrix.values
+    dense = (weight / weight.sum(-1, keepdim=True)) @ H
+    assert torch.allclose(ours, dense, atol=1e-5)
+    up = torch.randn(dense.shape, generator=draw)
+    for a, b in zip(*(torch.autograd.grad((x * up).sum(), (e, H)) for x in (ours, dense)), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+    under_vmap = torch.vmap(lambda e, H: attention.weighted_sum(graph, attention.softmax(graph, e), H))(e, H)
+    assert torch.equal(under_vmap, ours)
+
+
+def test_softmax_survives_scores_that_lie_far_apart() -> None:
+    """One target's scores are 200 above another's: exp of their difference is no number of single precision."""
+    graph = Neighbourhoods.from_scipy(sp.csr_matrix(np.ones((2, 2), dtype=np.float32)))
+    alpha = attention.softmax(graph, torch.tensor([300.0, 301.0, 100.0, 101.0]))
+    expected = torch.softmax(torch.tensor([0.0, 1.0]), 0)
+    assert torch.allclose(alpha, expected.repeat(2), atol=1e-6)
+
+
+def test_a_target_without_edges_gets_zeros() -> None:
+    graph = Neighbourhoods.from_scipy(adjacency(np.array([[0], [1]]), 3, self_loops=False))
+    out = attention.weighted_sum(graph, attention.softmax(graph, torch.zeros(1)), torch.ones(3, 2))
+    assert out.tolist() == [[0, 0], [1, 1], [0, 0]]
+    empty = Neighbourhoods.from_scipy(sp.csr_matrix((3, 3), dtype=np.float32))
+    alpha = attention.softmax(empty, torch.zeros(2, 0))
+    assert attention.weighted_sum(empty, alpha, torch.ones(2, 3, 4)).tolist() == [[[0.0] * 4] * 3] * 2
+
+
+@pytest.mark.parametrize(("bad", "said"), [(7, "names node 7"), (-1, "names node -1")])
+def test_an_index_out_of_range_is_refused(bad: int, said: str) -> None:
+    with pytest.raises(ValueError, match=f"{said}; the 7 nodes are 0 to 6"):
+        adjacency(np.array([[0, bad], [1, 1]]), 7)
+
+
+def test_targets_that_are_not_all_sources_must_be_named() -> None:
+    A = sp.csr_matrix(np.ones((2, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match="say which by `own`"):
+        Neighbourhoods.from_scipy(A)
+    for own in ([0], [0, 3], [-1, 0]):
+        with pytest.raises(ValueError, match="from 0 to 2"):
+            Neighbourhoods.from_scipy(A, np.array(own))
+
+
+# ------------------------------------------------------------------ the layers
+
+
+def pair(
+    scores: str, concat: bool, share: bool, dtype: torch.dtype
+) -> tuple[GraphAttention, torch.nn.Module]:
+    """Our layer and PyG's with our weights."""
+    ours = GraphAttention(5, 4, 3, concat, scores, randomness.key(1, "test"), share)  # type: ignore[arg-type]
+    torch.nn.init.normal_(ours.b)
+    W = ours.W.detach().flatten(1).T
+    if scores == "gat":
+        theirs = GATConv(5, 4, 3, concat=concat)
+        state = {
+            "lin.weight": W,
+            "att_dst": ours.a.detach()[None, ..., 0],
+            "att_src": ours.a.detach()[None, ..., 1],
+        }
+    else:
+        theirs = GATv2Conv(5, 4, 3, concat=concat, share_weights=share)
+        zero = torch.zeros(12)
+        W_target = W if share else ours.W_target.detach().flatten(1).T  # type: ignore[union-attr]
+        state = {
+            "lin_l.weight": W,
+            "lin_l.bias": zero,
+            "lin_r.weight": W_target,
+            "lin_r.bias": zero,
+            "att": ours.a.detach()[None],
+        }
+    theirs.load_state_dict({**state, "bias": ours.b.detach()})
+    return ours.to(dtype), theirs.to(dtype)
+
+
+@pytest.mark.parametrize("concat", [True, False])
+@pytest.mark.parametrize(("scores", "share"), [("gat", True), ("gatv2", True), ("gatv2", False)])
+def test_the_layer_is_that_of_pyg(scores: str, share: bool, concat: bool) -> None:
+    """Forward and gradient, with repeated edges, an own loop listed and a node without edges."""
+    edge_index = graphs(3)
+    edge_index = np.concatenate([edge_index, [[2], [2]]], axis=1)
+    ours, theirs = pair(scores, concat, share, torch.float32)
+    graph = Neighbourhoods.from_scipy(adjacency(edge_index, 7))
+    draw = torch.Generator().manual_seed(0)
+    h = torch.randn(7, 5, generator=draw, requires_grad=True)
+    a = ours(h, graph, None, NO_DROPOUT)
+    b = theirs(h, torch.as_tensor(edge_index))
+    assert torch.allclose(a, b, atol=1e-5)
+    up = torch.randn(a.shape, generator=draw)
+    (of_ours,) = torch.autograd.grad((a * up).sum(), h, retain_graph=True)
+    (of_theirs,) = torch.autograd.grad((b * up).sum(), h, retain_graph=True)
+    assert torch.allclose(of_ours, of_theirs, atol=1e-5)
+    (of_ours,) = torch.autograd.grad((a * up).sum(), ours.W, retain_graph=True)
+    weight = theirs.lin.weight if scores == "gat" else theirs.lin_l.weight
+    (of_theirs,) = torch.autograd.grad((b * up).sum(), weight, retain_graph=True)
+    assert torch.allclose(of_ours.flatten(1).T, of_theirs, atol=1e-5)
+    (of_ours,) = torch.autograd.grad((a * up).sum(), ours.a)
+    if scores == "gat":
+        halves = torch.autograd.grad((b * up).sum(), (theirs.att_dst, theirs.att_src))
+        assert torch.allclose(of_ours, torch.stack([x[0] for x in halves], -1), atol=1e-5)
+    else:
+        (of_theirs,) = torch.autograd.grad((b * up).sum(), theirs.att)
+        assert torch.allclose(of_ours, of_theirs[0], atol=1e-5)
+
+
+def test_on_the_nodes_that_count_the_layer_is_that_of_the_whole_graph() -> None:
+    graph = toy()
+    setting = {**SETTING, "model": "gat"}
+    network = build(setting, 12, 3, 4)
+    S = propagation(graph.adjacency, "gat")
+    whole = Neighbourhoods.from_scipy(S)
+    X = SparseFeatures(SparseMatrix.from_scipy(graph.features))
+    everything = network(X, [whole, whole])
+    from papers.gat.training import Part
+
+    part = Part.of(S, graph.features, graph.test, graph.labels[None], "cpu")
+    assert torch.allclose(network(part.X, part.graphs), everything[graph.test], atol=1e-6)
+
+
+def test_gcn_coefficients_are_those_of_kipf_and_welling() -> None:
+    A = toy().adjacency
+    S = propagation(A, "gcn").toarray()
+    tilde = (A - sp.diags(A.diagonal())).toarray() + np.eye(A.shape[0])
+    d = tilde.sum(1)
+    assert np.allclose(S, tilde / np.sqrt(d[:, None] * d[None, :]))
+    layer = GraphAttention(12, 4, 1, True, "gcn", randomness.key(0, "x"), bias=False)
+    graph = Neighbourhoods.from_scipy(propagation(A, "gcn"))
+    h = torch.as_tensor(toy().features.toarray())
+    expected = torch.as_tensor(S, dtype=torch.float32) @ h @ layer.W.flatten(1)
+    assert torch.allclose(layer(h, graph, None, NO_DROPOUT), expected, atol=1e-6)
+
+
+def test_constant_attention_is_the_mean_over_the_neighbourhood() -> None:
+    S = propagation(toy().adjacency, "constant")
+    layer = GraphAttention(12, 4, 2, True, "constant", randomness.key(0, "x"))
+    h = torch.as_tensor(toy().features.toarray())
+    mean = torch.as_tensor(S.toarray() / S.toarray().sum(1, keepdims=True), dtype=torch.float32)
+    expected = mean @ h @ layer.W.flatten(1)
+    assert torch.allclose(layer(h, Neighbourhoods.from_scipy(S), None, NO_DROPOUT), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("features", "classes", "output_heads", "count"),
+    [(1433, 7, 1, 92_373), (3703, 6, 1, 237_586), (500, 3, 8, 33_779)],
+)
+def test_parameter_counts(features: int, classes: int, output_heads: int, count: int) -> None:
+    network = GAT(features, citation_layers(8, 8, classes, output_heads))
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+@pytest.mark.parametrize("bad", [{"hidden": 0}, {"heads": 0}, {"output_heads": -1}])
+def test_a_layer_needs_a_head_and_a_feature(bad: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must each be at least 1"):
+        citation_layers(**{"hidden": 8, "heads": 8, "classes": 3, "output_heads": 1, **bad})
+
+
+@pytest.mark.parametrize("place", ["input", "attention", "projected"])
+def test_dropout_falls_where_it_is_told(place: str) -> None:
+    """It changes the output, leaves its mean, and does nothing at evaluation."""
+    layer = GraphAttention(5, 4, 3, True, "gat", randomness.key(1, "test"))
+    graph = Neighbourhoods.from_scipy(adjacency(graphs(1), 7))
+    h = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = layer(h, graph, None, Dropout(**{place: 0.5}))
+        assert torch.equal(plain, layer(h, graph, None, NO_DROPOUT))
+        keys = randomness.key(torch.arange(4000), "d").unsqueeze(1) + torch.arange(3)
+        dropped = torch.vmap(lambda k: layer(h, graph, k, Dropout(**{place: 0.5})))(keys)
+    assert not torch.allclose(dropped[0], plain)
+    # The scores are not linear in h, so dropping inputs shifts the mean; the other two must not.
+    if place != "input":
+        spread = dropped.std(0) / 4000**0.5
+        # 84 means, five standard errors: a false alarm in 5e-5 of all choices of keys; these are fixed.
+        assert ((dropped.mean(0) - plain).abs() <= 5 * spread + 1e-6).all()
+
+
+# ------------------------------------------------------------------ stopping
+
+
+def told(loss: list[float], accuracy: list[float]) -> Trajectory:
+    return Trajectory(*(torch.tensor(x, dtype=torch.float64) for x in (loss, accuracy, range(len(loss)))))
+
+
+def test_the_rules_differ_as_they_are_told() -> None:
+    """After epoch 2 nothing improves, but accuracy equals its best up to epoch 5."""
+    run = told([3, 2, 1, 2, 2, 2, 2, 2, 2], [10, 20, 30, 30, 20, 30, 20, 20, 20])
+    assert run.stops("paper", 3) == 6
+    assert run.stops("released_code", 3) == 9
+    assert run.stops("accuracy", 3) == 9
+    assert run.stops("loss", 3) == 6
+    assert run.stops("none", 3) == 9
+    falling = told([9, 8, 7, 6, 5, 4], [10, 9, 9, 9, 9, 9])
+    assert falling.stops("accuracy", 3) == 4
+    assert falling.stops("released_code", 3) == 6
+
+
+def test_the_weights_that_count() -> None:
+    """`test` holds the epoch's number. Accuracy is best at 1 and 3, the loss at 2, both at once at 1."""
+    run = told([3, 2, 1, 1.5, 2], [10, 30, 20, 30, 20])
+    assert run.tested("released_code", 5, "last") == 4
+    assert run.tested("released_code", 5, "best") == 1
+    assert run.tested("accuracy", 5, "best") == 3
+    assert run.tested("released_code", 1, "best") == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(1, 6))
+def test_one_rule_outlasts_the_other(values: list[tuple[int, int]], patience: int) -> None:
+    run = told(*(list(map(float, x)) for x in zip(*values, strict=True)))  # type: ignore[arg-type]
+    for rule, longer in OUTLASTS.items():
+        assert run.stops(rule, patience) <= run.stops(longer, patience)
+
+
+def test_a_rule_forgets_seeds_that_left() -> None:
+    """Each of three seeds is judged on its own values, whoever leaves."""
+    rule = LossOrAccuracy(2, ties=False)
+    loss = torch.tensor([[3.0, 3.0, 3.0], [3.0, 2.0, 3.0], [3.0, 1.0, 2.0]])
+    flat = torch.zeros(3)
+    assert rule.update(0, {"loss": loss[0], "accuracy": flat}).tolist() == [False] * 3
+    assert rule.update(1, {"loss": loss[1], "accuracy": flat}).tolist() == [False] * 3
+    stops = rule.update(2, {"loss": loss[2], "accuracy": flat})
+    assert stops.tolist() == [True, False, False]
+    rule.keep(~stops)
+    for loss_of_the_rest, stopped in (([1.0, 1.9], [False, False]), ([1.0, 1.8], [True, False])):
+        left = {"loss": torch.tensor(loss_of_the_rest), "accuracy": torch.zeros(2)}
+        assert rule.update(3, left).tolist() == stopped
+
+
+# ------------------------------------------------------------------ the protocol
+
+SETTING = {
+    "dataset": "cora",
+    "model": "gat",
+    "hidden": 4,
+    "heads": 2,
+    "output_heads": 1,
+    "dropout": 0.6,
+    "attention_dropout": 0.6,
+    "projected_dropout": 0.0,
+    "share_weights": True,
+    "bias": True,
+    "activation": "elu",
+    "l2": 5e-4,
+    "decay_on": "all",
+    "learning_rate": 0.05,
+    "epochs": 200,
+    "early_stopping": "released_code",
+    "patience": 5,
+    "weights": "best",
+    "labels": "true",
+}
+
+
+def toy(nodes: int = 60) -> CitationGraph:
+    """Three groups that link within and share words."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(nodes) % 3
+    same = labels[:, None] == labels[None, :]
+    A = np.triu(draw.random((nodes, nodes)) < np.where(same, 0.2, 0.02), 1)
+    A = (A | A.T).astype(np.float32)
+    A[0, 0] = 1
+    X = (draw.random((nodes, 12)) < np.where(np.arange(12) % 3 == labels[:, None], 0.5, 0.1)).astype(
+        np.float32
+    )
+    order = draw.permutation(nodes)
+    parts = {"train": np.sort(order[:15]), "val": np.sort(order[15:35]), "test": np.sort(order[35:])}
+    return CitationGraph(
+        "toy",
+        sp.csr_matrix(A),
+        sp.csr_matrix(X),
+        labels.astype(np.int64),
+        **parts,
+        num_classes=3,
+        raw=RawCounts(0, 0, 0),
+    )
+
+
+def run(seeds: list[int], **changes: object) -> dict[int, Trajectory]:
+    return dict(trajectories(toy(), {**SETTING, **changes}, seeds))
+
+
+@pytest.mark.parametrize("model", ["gat", "gatv2", "constant", "gcn"])
+def test_a_seed_does_not_depend_on_its_neighbours(model: str) -> None:
+    """Seeds stop at different epochs; alone and among others each gives the same numbers to the last bit."""
+    together = run([0, 1, 2, 3, 4], model=model)
+    assert len({len(t.loss) for t in together.values()}) > 1
+    for seed in (1, 4):
+        alone = run([seed], model=model)[seed]
+        assert torch.equal(alone.loss, together[seed].loss)
+        assert torch.equal(alone.test, together[seed].test)
+
+
+def test_training_ends_where_the_rule_says() -> None:
+    for trajectory in run([0, 1, 2]).values():
+        assert trajectory.stops("released_code", 5) == len(trajectory.loss) < 200
+    assert all(len(t.loss) == 30 for t in run([0], early_stopping="none", epochs=30).values())
+
+
+def test_the_network_learns_and_the_controls_do_not() -> None:
+    """Chance is 33 %; five seeds."""
+
+    def mean(**changes: object) -> float:
+        seeds = list(range(5))
+        labels = None
+        if changes.pop("labels", "true") == "shuffled":
+            labels = np.stack([experiments.shuffled_labels(toy(), seed) for seed in seeds])
+        trained = dict(trajectories(toy(), {**SETTING, **changes}, seeds, labels=labels))
+        return float(np.mean([t.tested("released_code", len(t.loss), "best") for t in trained.values()]))
+
+    assert mean(patience=20) > 70
+    assert mean(labels="shuffled", patience=20) < 60
+    assert mean(epochs=1, learning_rate=0.0) < 60
+
+
+@pytest.mark.parametrize("decay_on", ["all", "weights", "first_layer"])
+def test_what_decays(decay_on: str) -> None:
+    from papers.gat.training import optimizer_for
+    from repro.ensemble import Ensemble
+
+    ensemble = Ensemble(lambda seed: build(SETTING, 12, 3, seed), [0])
+    groups = optimizer_for(ensemble, {**SETTING, "decay_on": decay_on}).param_groups
+    decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
+    names = {name for name, p in ensemble.parameters.items() if id(p) in decayed}
+    first, second = {"layers.0.W", "layers.0.a"}, {"layers.1.W", "layers.1.a"}
+    biases = {"layers.0.b", "layers.1.b"}
+    assert (
+        names
+        == {
+            "all": first | second | biases,
+            "weights": first | second,
+            "first_layer": first | {"layers.0.b"},
+        }[decay_on]
+    )
+
+
+def test_rules_that_read_the_same_training_train_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    calls: list[list[int]] = []
+
+    def spy(graph, setting, seeds, **kwargs):
+        calls.append(list(seeds))
+        return trajectories(graph, setting, seeds, **kwargs)
+
+    monkeypatch.setattr(experiments, "trajectories", spy)
+    monkeypatch.setattr(experiments.planetoid, "load", lambda name, root: toy())
+    monkeypatch.setattr(experiments, "_TRAINED", {})
+    found = {
+        (rule, weights): dict(
+            experiments.transductive(
+                {**SETTING, "early_stopping": rule, "weights": weights}, [0, 1], Context(tmp_path)
+            )
+        )
+        for rule in ("released_code", "paper", "accuracy")
+        for weights in ("best", "last")
+    }
+    assert calls == [[0, 1]]
+    own = dict(trajectories(toy(), {**SETTING, "early_stopping": "paper"}, [1]))[1]
+    expected = own.tested("paper", own.stops("paper", 5), "best")
+    assert found["paper", "best"][1]["test_accuracy"] == expected
+    dict(experiments.transductive({**SETTING, "dropout": 0.5}, [0], Context(tmp_path)))
+    assert calls[1:] == [[0]], "another protocol is another run"
+
+
+def test_every_rule_of_the_ledger_exists() -> None:
+    from pathlib import Path
+
+    from repro.project import Project
+
+    ledger = Project(Path(__file__).parents[2]).ledger("gat")
+    assert set(ledger.experiments["transductive"].choices["early_stopping"]) == set(RULES)
+
+
+# ------------------------------------------------------------------ random edges
+
+
+def test_random_edges_are_new_and_nested() -> None:
+    graph = toy()
+    less, more = (experiments.with_random_edges(graph, p, 7).adjacency for p in (0.2, 0.5))
+    for share, noisy in ((0.2, less), (0.5, more)):
+        extra = noisy - graph.adjacency
+        assert extra.min() >= 0
+        assert noisy.max() == 1
+        assert extra.nnz == 2 * round(share * graph.num_edges)
+        assert (extra != extra.T).nnz == 0
+        assert not extra.diagonal().any()
+    assert (more - less).min() >= 0
+    other = experiments.with_random_edges(graph, 0.5, 8).adjacency
+    assert (other != more).nnz > 0
+    assert (experiments.with_random_edges(graph, 0.0, 7).adjacency != graph.adjacency).nnz == 0
+
+
+def test_noise_has_a_row_for_each_share(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(experiments.planetoid, "load", lambda name, root: toy())
+    ((seed, rows),) = experiments.noise({**SETTING, "epochs": 3}, [5], Context(tmp_path))
+    assert seed == 5
+    assert [row["noise"] for row in rows] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    clean = dict(trajectories(toy(), {**SETTING, "epochs": 3}, [5]))[5]
+    assert rows[0]["test_accuracy"] == clean.tested("released_code", 3, "best")

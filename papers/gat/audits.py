@@ -225,9 +225,9 @@ def qm9_significance(setting: Mapping[str, Any], seeds: Sequence[int], context: 
         least = p_value(Compared(Runs(-gat - 0.005, sd - 0.005, 20), Runs(-gatv2 + 0.005, 0.0, 20)))
         too_small += bool(p[number - 1] + 5e-5 < least)
     row = {
-        "significant_one_sided": int((p < 0.05).sum()),
-        "significant_two_sided": int((2 * p < 0.05).sum()),
-        "p_too_small": too_small,
+        "significant_one_sided": float((p < 0.05).sum()),
+        "significant_two_sided": float((2 * p < 0.05).sum()),
+        "p_too_small": float(too_small),
     }
     for seed in seeds:
         yield seed, row
@@ -241,15 +241,12 @@ def exceptions(suite: str, heads: str) -> list[str]:
             ``qm9_twenty_runs``, or ``others`` (VarMisuse and Pubmed).
         heads: ``1``, ``8``, or ``best`` for the better number of each model on each benchmark.
     """
-    if suite == "qm9_twenty_runs":
-        gat, gatv2 = (QM9_TWENTY_RUNS[m] for m in ("GAT", "GATv2"))
-        return [f"property {i}" for i, (a, b) in enumerate(zip(gat, gatv2, strict=True), 1) if b >= a]
     chosen = (1, 8) if heads == "best" else (int(heads),)
-    if suite == "qm9":
-        gat, gatv2 = (
-            [min(errors) for errors in zip(*(QM9[f"{m}-{h}"] for h in chosen), strict=True)]
-            for m in ("GAT", "GATv2")
-        )
+    if suite in ("qm9", "qm9_twenty_runs"):
+        rows = {m: [QM9[f"{m}-{h}"] for h in chosen] for m in ("GAT", "GATv2")}
+        if suite == "qm9_twenty_runs":
+            rows = {m: [QM9_TWENTY_RUNS[m]] for m in rows}
+        gat, gatv2 = ([min(errors) for errors in zip(*rows[m], strict=True)] for m in ("GAT", "GATv2"))
         return [f"property {i}" for i, (a, b) in enumerate(zip(gat, gatv2, strict=True), 1) if b >= a]
     tables = [TEN_RUNS[h] for h in chosen] if suite == "ogb" else [{**VARMISUSE, **PUBMED}]
     return [

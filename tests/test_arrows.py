@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "stopping": set(),
     "ensemble": {"randomness"},
     "nn": {"nn", "randomness"},
+    "node_classification": set(),
     "physics": {"errors", "physics", "randomness"},
     "data": {"data", "errors"},
     "run": {"context", "data", "errors", "freshness", "ledger", "plan", "project", "provenance", "records"},
@@ -50,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "exceptions": {"errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }
-TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "physics", "provenance"}
+TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "node_classification", "physics", "provenance"}
 TORCH_LATE = {"run", "provenance"}  # only inside functions: who plans or judges must not load it
 
 

@@ -264,14 +264,14 @@ def _dead_leaves(sources: Sources) -> Iterator[Drawn]:
     side = round(len(shown[0]) ** 0.5)
     fig = new_figure(10, 1.9 * len(shown))
     axes = fig.subplots(len(shown), len(names), squeeze=False)
-    for line, rows in zip(axes, shown, strict=True):
+    for i, (line, rows) in enumerate(zip(axes, shown, strict=True)):
         for axis, name in zip(line, names, strict=True):
             picture = np.array([row[name] for row in rows]).reshape(side, side)
             axis.imshow(picture, cmap="gray", vmin=-2, vmax=2, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
             axis.grid(visible=False)
-            if line is axes[0]:
+            if i == 0:
                 axis.set_title(name, fontsize=10)
     yield Drawn(
         fig,

@@ -134,7 +134,7 @@ def _bounds(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
                 )
     caps = [r["k_minus_l_null"] + r["gap_to_cap"] for s in sources for r in found[s, "swiss roll"]]
     if caps:
-        axis.plot([np.mean(caps)] * 2, [-0.35, 0.35], color=GREEN, linewidth=2)
+        axis.plot([np.mean(caps)] * 2, [0.1, 0.5], color=GREEN, linewidth=2)
     handles = [
         axis.plot([], [], "D", color=PAPER, markerfacecolor="none", label="published")[0],
         *(
@@ -297,17 +297,13 @@ def _sides(sources: Sources) -> Iterator[Drawn]:
     )
     for label, change, colour, line in arms:
         for tier in ("full", "quick"):
-            xs, means, spans = mean_curve(
-                evidence,
-                arm(evidence.ledger, "dead_leaves", change, tier=tier),
-                "k_minus_l_null",  # type: ignore[arg-type]
-            )
-            if xs:
-                axis.fill_between(xs, *np.transpose(spans), color=colour, alpha=0.1, linewidth=0)
-                axis.plot(xs, means, line, color=colour, label=label)
+            one = arm(evidence.ledger, "dead_leaves", change, tier=tier)  # type: ignore[arg-type]
+            if evidence.of(one):
+                xs, curves = evidence.curve(one, "k_minus_l_null")
+                for curve in curves:
+                    axis.plot(xs, curve, line[0], color=colour, markersize=4, alpha=0.6)
+                axis.plot(xs, np.mean(curves, axis=0), line[1:], color=colour, label=label)
                 break
-    low, high = axis.get_ylim()
-    axis.set_ylim(max(low, -1.5), min(high, 3.0))
     axis.set(xscale="log", xlabel="side of the test images [pixels]", ylabel="K - L_null [bits per pixel]")
     axis.set_xticks([16, 32, 64], ["16", "32", "64"])
     axis.minorticks_off()
@@ -316,7 +312,7 @@ def _sides(sources: Sources) -> Iterator[Drawn]:
         fig,
         "Dead leaves: bounds by image side",
         "K minus L_null per pixel against the side of the test images, for four models",
-        f"Bands are 90 % intervals over seeds ({source} records; the quick tier trains for minutes, so heights mean "
+        f"Markers are seeds, lines their means ({source} records; the quick tier trains for minutes, so heights mean "
         "little and only orders and ratios are judged).",
     )
 

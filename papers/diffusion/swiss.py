@@ -133,7 +133,7 @@ def measures(model: Model, setting: Mapping[str, Any]) -> list[dict[str, float]]
                 "k_minus_l_null": k - null,
                 "cap": top,
                 "gap_to_cap": top - k,
-                "over_cap": (k - top) / (error**2 + top_error**2) ** 0.5,
+                "over_cap": max(0.0, k - top) / (error**2 + top_error**2) ** 0.5,
                 "repeat_z": abs(k - k_again) / (error**2 + error_again**2) ** 0.5,
             }
         )

@@ -91,6 +91,7 @@ rule report:
         expand("results/local/{paper}/verdicts.json", paper=PAPERS),
         expand("papers/{paper}/report.py", paper=PAPERS),
         sorted(PROJECT.reference.glob("*.parquet")),
+        sorted((PROJECT.root / "reports" / "weekly").glob("*.md")),
     output:
         "reports/site/index.html",
         expand("reports/site/{paper}.html", paper=PAPERS),

@@ -265,6 +265,17 @@ class Toy:
     root: Path
     progress: Quiet = field(default_factory=Quiet)
 
+    @classmethod
+    def at(cls, root: Path) -> Toy:
+        """Write the paper into a folder."""
+        toy = cls(root)
+        toy.write("paper.yaml", LEDGER)
+        toy.write("experiments.py", EXPERIMENTS)
+        toy.write("model.py", MODEL)
+        toy.write("audits.py", AUDITS)
+        toy.write("__init__.py", '"""A toy."""\n')
+        return toy
+
     @property
     def project(self) -> Project:
         return Project(self.root)
@@ -379,13 +390,7 @@ def make_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     monkeypatch.delenv("REPRO_ROOT", raising=False)
 
     def make(name: str = "project") -> Toy:
-        toy = Toy(tmp_path / name)
-        toy.write("paper.yaml", LEDGER)
-        toy.write("experiments.py", EXPERIMENTS)
-        toy.write("model.py", MODEL)
-        toy.write("audits.py", AUDITS)
-        toy.write("__init__.py", '"""A toy."""\n')
-        return toy
+        return Toy.at(tmp_path / name)
 
     yield make
     sys.path[:] = path_before
@@ -396,3 +401,35 @@ def make_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 def toy(make_toy: Callable[..., Toy]) -> Toy:
     """A project with one paper that has a claim of each kind."""
     return make_toy()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command line said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run the command line inside the toy's folder."""
+    from repro.cli import main
+
+    monkeypatch.chdir(toy.root)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def asked(*arguments: str) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        shown = capsys.readouterr()
+        code = ended.value.code
+        return Answer(0 if code is None else int(code), shown.out, shown.err)
+
+    return asked

@@ -26,19 +26,32 @@ ALLOWED: dict[str, set[str]] = {
     "project": {"errors", "ledger", "ledger_file"},
     "provenance": {"errors"},
     "freshness": {"data", "errors", "ledger", "project", "provenance", "records"},
-    "judge": {"data", "errors", "freshness", "ledger", "plan", "project", "records", "statistics"},
+    "generalisation": {"statistics"},
+    "judge": {
+        "data",
+        "errors",
+        "freshness",
+        "generalisation",
+        "ledger",
+        "plan",
+        "project",
+        "records",
+        "statistics",
+    },
     "context": set(),
     "randomness": set(),
     "stopping": set(),
     "ensemble": {"randomness"},
     "nn": {"nn", "randomness"},
+    "node_classification": set(),
+    "physics": {"errors", "physics", "randomness"},
     "data": {"data", "errors"},
     "run": {"context", "data", "errors", "freshness", "ledger", "plan", "project", "provenance", "records"},
     "deviations": {"judge", "ledger", "plan", "statistics"},
     "exceptions": {"errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }
-TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "provenance"}
+TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "node_classification", "physics", "provenance"}
 TORCH_LATE = {"run", "provenance"}  # only inside functions: who plans or judges must not load it
 
 

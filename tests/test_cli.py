@@ -6,45 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
+from tests.conftest import Ask
 
-from repro.cli import main, parse_seeds
+from repro.cli import parse_seeds
 from repro.errors import ReproError
 from repro.records import read_folder, read_parquet
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def ask(toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run the command line inside the toy's folder."""
-    monkeypatch.chdir(toy.root)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def asked(*arguments: str) -> Answer:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        shown = capsys.readouterr()
-        code = ended.value.code
-        return Answer(0 if code is None else int(code), shown.out, shown.err)
-
-    return asked
-
 
 # ------------------------------------------------------------------ mistakes
 
@@ -288,7 +258,7 @@ def test_explain_goes_down_to_code_and_machine(ask: Ask, toy) -> None:
     assert answer.code == 0
     (code,) = {r.code for r in read_folder(toy.folder, "toy")[0]}
     for word in ("It is 80 % right.", "page 1", "reproduced", "80", "± 3", code, "numpy", "shuffled", "0…9",
-                 "variant = c", "repro run toy --experiment train --tier full"):  # fmt: skip
+                 "variant = c", "repro run toy --claim V1 --tier full"):  # fmt: skip
         assert word in answer.out, word
 
 
@@ -359,7 +329,20 @@ def test_keep_compacts_what_is_fresh(ask: Ask, toy) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["list", "run", "judge", "explain", "status", "keep", "report", "new", "data fetch", "data verify"],
+    [
+        "list",
+        "run",
+        "judge",
+        "export",
+        "drift",
+        "explain",
+        "status",
+        "keep",
+        "report",
+        "new",
+        "data fetch",
+        "data verify",
+    ],
 )
 def test_help_has_an_example(ask: Ask, command: str) -> None:
     answer = ask(*command.split(), "--help")

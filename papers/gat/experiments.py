@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from papers.gat.stopping import OUTLASTS, Trajectory
+from papers.gat.stopping import Trajectory, trained_by
 from papers.gat.training import trajectories
 from repro import randomness
 from repro.context import Context
@@ -47,7 +47,7 @@ def transductive(setting: Mapping[str, Any], seeds: Sequence[int], context: Cont
     rule = setting["early_stopping"]
     # What another rule or choice of weights would read off the same training.
     run = json.dumps(
-        {**setting, "early_stopping": OUTLASTS.get(rule, rule), "weights": "any"}, sort_keys=True
+        {**setting, "early_stopping": trained_by(rule, setting["weights"]), "weights": "any"}, sort_keys=True
     )
     missing = [seed for seed in seeds if (run, seed) not in _TRAINED]
     ready = [seed for seed in seeds if (run, seed) in _TRAINED]

@@ -96,8 +96,7 @@ class GraphAttention(nn.Module):
             return leaky_relu(attention.pair_sum(graph, s_target[:, graph.own], s_source), SLOPE)
         if self.scores == "gatv2":
             of_target = Wh if self.W_target is None else self._project(self.W_target, h)
-            pair = attention.to_edges(graph, of_target[:, graph.own], Wh)
-            return (leaky_relu(pair, SLOPE) * self.a.unsqueeze(1)).sum(-1)
+            return attention.additive_score(graph, of_target[:, graph.own], Wh, self.a, SLOPE)
         return torch.ones(self.heads, graph.edges, dtype=Wh.dtype, device=Wh.device)
 
     def coefficients(self, Wh: Tensor, h: SparseFeatures | Tensor, graph: Neighbourhoods) -> Tensor:

@@ -60,12 +60,20 @@ with only a better value counting, an equally good reading of its sentence; ``ac
 counting; ``loss``: the loss alone, as Kipf and Welling stop."""
 
 OUTLASTS = {"paper": "released_code", "accuracy": "released_code"}
-"""A rule that never stops before this one does: whoever runs it has run the other too."""
+"""A rule that never stops before this one does: its trainings hold all that this one looks at but the last weights."""
+
+
+def trained_by(rule: str, weights: str) -> str:
+    """Return the rule that ends the training, which several rules may then be read off."""
+    return rule if weights == "last" else OUTLASTS.get(rule, rule)
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What one seed's training looked like: validation loss and accuracy and test accuracy [%] after each epoch."""
+    """What one seed's training looked like: validation loss and accuracy [%] after each epoch, and test accuracy [%].
+
+    The latter is known after the last epoch and where the validation accuracy was at its best so far, else NaN.
+    """
 
     loss: Tensor
     accuracy: Tensor
@@ -87,11 +95,15 @@ class Trajectory:
             epochs: how many were run.
             weights: ``last``; or ``best``, the last epoch whose loss and accuracy were both at their best so far, ties
                 counting, which is when the released code saves; under ``accuracy`` that of the accuracy alone.
+
+        Raises:
+            ValueError: for the last weights of a training that went on.
         """
-        if weights == "last":
-            return self.test[epochs - 1].item()
         loss, accuracy = self.loss[:epochs], self.accuracy[:epochs]
         saved = accuracy >= accuracy.cummax(0).values
         if rule != "accuracy":
             saved &= loss <= loss.cummin(0).values
-        return self.test[int(saved.nonzero()[-1])].item()
+        at = epochs - 1 if weights == "last" else int(saved.nonzero()[-1])
+        if self.test[at].isnan():
+            raise ValueError(f"after epoch {at + 1} of {len(self.test)} the network was not tested")
+        return self.test[at].item()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.nn import GATConv, GATv2Conv
 
@@ -23,6 +23,16 @@ from repro.nn.features import SparseFeatures
 from repro.nn.sparse import SparseMatrix
 
 NO_DROPOUT = Dropout()
+steady = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On so small a graph threads only wait for each other, above all beside other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 # ------------------------------------------------------------------ attention over edges
@@ -35,6 +45,7 @@ def graphs(seed: int, nodes: int = 7, edges: int = 15) -> np.ndarray:
     return np.concatenate([edge_index, edge_index[:, :4]], axis=1)
 
 
+@steady
 @given(st.integers(0, 10_000))
 def test_softmax_and_sum_are_those_of_a_dense_matrix(seed: int) -> None:
     A = adjacency(graphs(seed), 7)
@@ -245,6 +256,9 @@ def test_the_weights_that_count() -> None:
     assert run.tested("released_code", 5, "best") == 1
     assert run.tested("accuracy", 5, "best") == 3
     assert run.tested("released_code", 1, "best") == 0
+    run.test[4] = float("nan")
+    with pytest.raises(ValueError, match="after epoch 5 of 5 the network was not tested"):
+        run.tested("released_code", 5, "last")
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(1, 6))
@@ -286,9 +300,9 @@ SETTING = {
     "l2": 5e-4,
     "decay_on": "all",
     "learning_rate": 0.05,
-    "epochs": 200,
+    "epochs": 40,
     "early_stopping": "released_code",
-    "patience": 5,
+    "patience": 3,
     "weights": "best",
     "labels": "true",
 }
@@ -325,18 +339,18 @@ def run(seeds: list[int], **changes: object) -> dict[int, Trajectory]:
 @pytest.mark.parametrize("model", ["gat", "gatv2", "constant", "gcn"])
 def test_a_seed_does_not_depend_on_its_neighbours(model: str) -> None:
     """Seeds stop at different epochs; alone and among others each gives the same numbers to the last bit."""
-    together = run([0, 1, 2, 3, 4], model=model)
+    together = run([0, 1, 2, 3], model=model)
     assert len({len(t.loss) for t in together.values()}) > 1
-    for seed in (1, 4):
+    for seed in (1, 3):
         alone = run([seed], model=model)[seed]
         assert torch.equal(alone.loss, together[seed].loss)
-        assert torch.equal(alone.test, together[seed].test)
+        assert torch.equal(alone.test.nan_to_num(-1), together[seed].test.nan_to_num(-1))
 
 
 def test_training_ends_where_the_rule_says() -> None:
-    for trajectory in run([0, 1, 2]).values():
-        assert trajectory.stops("released_code", 5) == len(trajectory.loss) < 200
-    assert all(len(t.loss) == 30 for t in run([0], early_stopping="none", epochs=30).values())
+    for trajectory in run([0, 1, 2], epochs=150).values():
+        assert trajectory.stops("released_code", 3) == len(trajectory.loss) < 150
+    assert all(len(t.loss) == 10 for t in run([0], early_stopping="none", epochs=10).values())
 
 
 def test_the_network_learns_and_the_controls_do_not() -> None:
@@ -395,12 +409,13 @@ def test_rules_that_read_the_same_training_train_once(monkeypatch: pytest.Monkey
         for rule in ("released_code", "paper", "accuracy")
         for weights in ("best", "last")
     }
-    assert calls == [[0, 1]]
-    own = dict(trajectories(toy(), {**SETTING, "early_stopping": "paper"}, [1]))[1]
-    expected = own.tested("paper", own.stops("paper", 5), "best")
-    assert found["paper", "best"][1]["test_accuracy"] == expected
+    assert calls == [[0, 1]] * 3, "one for all rules, and one for the last weights of each shorter one"
+    for weights in ("best", "last"):
+        own = dict(trajectories(toy(), {**SETTING, "early_stopping": "paper", "weights": "last"}, [1]))[1]
+        expected = own.tested("paper", own.stops("paper", 3), weights)
+        assert found["paper", weights][1]["test_accuracy"] == expected
     dict(experiments.transductive({**SETTING, "dropout": 0.5}, [0], Context(tmp_path)))
-    assert calls[1:] == [[0]], "another protocol is another run"
+    assert calls[3:] == [[0]], "another protocol is another run"
 
 
 def test_every_rule_of_the_ledger_exists() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from papers.gat.model import GAT, Dropout, citation_layers
-from papers.gat.stopping import OUTLASTS, RULES, Trajectory
+from papers.gat.stopping import RULES, Trajectory, trained_by
 from repro import randomness
 from repro.data.planetoid import CitationGraph
 from repro.ensemble import Ensemble, train
@@ -103,8 +103,9 @@ def trajectories(
 ) -> Iterator[tuple[int, Trajectory]]:
     """Train all seeds; yield each with its trajectory as it stops.
 
-    The test nodes are predicted together with the validation nodes, whose neighbourhood is most of the graph; what
-    they say is only written down. So one run answers for every stopping rule that it outlasts.
+    The test nodes are predicted, and what they say written down, whenever the validation accuracy is at its best
+    so far and after the last epoch: these are the weights that some rule may choose. So one run answers for every
+    stopping rule that it outlasts.
 
     Args:
         graph: the data.
@@ -116,15 +117,21 @@ def trajectories(
     """
     labels = np.broadcast_to(graph.labels, (len(seeds), len(graph.labels))) if labels is None else labels
     S, X = propagation(graph.adjacency, setting["model"]), row_normalised(graph.features)
-    training = Part.of(S, X, graph.train, labels, device)
-    held_out = Part.of(S, X, np.concatenate([graph.val, graph.test]), labels, device)
+    training, validation, testing = (
+        Part.of(S, X, nodes, labels, device) for nodes in (graph.train, graph.val, graph.test)
+    )
     ensemble = Ensemble(lambda seed: build(setting, X.shape[1], graph.num_classes, seed), seeds, device)
     place = {seed: i for i, seed in enumerate(seeds)}
-    history: dict[int, list[tuple[float, float, float]]] = {seed: [] for seed in seeds}
+    history: dict[int, list[list[float]]] = {seed: [] for seed in seeds}
+    best = dict.fromkeys(seeds, -1.0)
 
     @lru_cache(maxsize=4)
     def targets(part: Part, members: tuple[int, ...]) -> Targets:
         return part.targets.select(torch.tensor([place[seed] for seed in members]))
+
+    def outputs(part: Part, group: Ensemble, keys: Tensor | None = None) -> tuple[Targets, Tensor]:
+        logits = group(part.X, part.graphs, per_seed=() if keys is None else (keys,))
+        return targets(part, tuple(group.seeds.tolist())), logits
 
     def loss(group: Ensemble, epoch: int) -> Tensor:
         keys = [
@@ -132,30 +139,40 @@ def trajectories(
             for layer in range(DEPTH)
             for what in ("input", "attention", "projected")
         ]
-        per_layer = torch.stack(keys, dim=1).unflatten(1, (DEPTH, -1))
-        logits = group(training.X, training.graphs, per_seed=(per_layer,))
-        return targets(training, tuple(group.seeds.tolist())).cross_entropy(logits)
+        true, logits = outputs(training, group, torch.stack(keys, dim=1).unflatten(1, (DEPTH, -1)))
+        return true.cross_entropy(logits)
+
+    def test(group: Ensemble) -> None:
+        """Write the test accuracy beside the latest epoch of these seeds."""
+        true, logits = outputs(testing, group)
+        for seed, accuracy in zip(group.seeds.tolist(), true.accuracy(logits).tolist(), strict=True):
+            history[seed][-1][2] = accuracy
 
     def validate(group: Ensemble) -> dict[str, Tensor]:
-        true = targets(held_out, tuple(group.seeds.tolist()))
-        logits = group(held_out.X, held_out.graphs)
-        n = len(graph.val)
-        val, test = Targets(true.labels[:, :n]), Targets(true.labels[:, n:])
-        found = {"loss": val.cross_entropy(logits[:, :n]), "accuracy": val.accuracy(logits[:, :n])}
-        rows = torch.stack([found["loss"].double(), found["accuracy"], test.accuracy(logits[:, n:])], 1)
-        for seed, row in zip(group.seeds.tolist(), rows.tolist(), strict=True):
-            history[seed].append(tuple(row))
+        true, logits = outputs(validation, group)
+        found = {"loss": true.cross_entropy(logits), "accuracy": true.accuracy(logits)}
+        at_best = []
+        for seed, value, accuracy in zip(
+            group.seeds.tolist(), *(v.tolist() for v in found.values()), strict=True
+        ):
+            history[seed].append([value, accuracy, float("nan")])
+            at_best.append(accuracy >= best[seed])
+            best[seed] = max(best[seed], accuracy)
+        if any(at_best):
+            test(group.select(torch.tensor(at_best, device=device)))
         return found
 
-    rule = setting["early_stopping"]
+    rule = trained_by(setting["early_stopping"], setting["weights"])
     for finished, _ in train(
         ensemble,
         optimizer_for(ensemble, setting),
         loss,
         validate,
-        RULES[OUTLASTS.get(rule, rule)](setting["patience"]),
+        RULES[rule](setting["patience"]),
         setting["epochs"],
         on_epoch=on_epoch,
     ):
+        with torch.no_grad():
+            test(finished)
         for seed in finished.seeds.tolist():
             yield seed, Trajectory(*torch.tensor(history.pop(seed), dtype=torch.float64).unbind(1))

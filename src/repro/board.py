@@ -10,13 +10,27 @@ from rich.markup import escape
 from rich.table import Table
 
 from repro.deviations import effects
+from repro.drift import Drift, power
 from repro.exceptions import excuse
 from repro.judge import Evidence, Verdict, judge
-from repro.ledger import TIERS, Tier
-from repro.plan import claim_arms, jobs, setting_hash
+from repro.ledger import TIERS
+from repro.lineage import command, lineage
+from repro.plan import jobs
+from repro.planning import needs, total
 from repro.project import Project
 from repro.run import missing_seeds
-from repro.words import MARKS, OUTCOMES, change, interval, number, printed, tally, unit_of, unit_of_difference
+from repro.words import (
+    MARKS,
+    OUTCOMES,
+    change,
+    duration,
+    interval,
+    number,
+    printed,
+    tally,
+    unit_of,
+    unit_of_difference,
+)
 
 COLOURS = {
     "reproduced": "green",
@@ -95,40 +109,24 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
             where = f"{effect.deviation} = {effect.alternative} on {effect.where}"
             line("deviation", f"{where}: {size}, n = {effect.estimate.n}")
     _print_records(console, project, evidence, claim_id, verdict)
-    seeds = f" --tier {verdict.tier}" if verdict.tier else ""
-    line("again", f"repro run {ledger.paper.id} --experiment {claim.measure.experiment}{seeds}")
+    line("again", command(ledger, claim, verdict.tier))
 
 
 def _print_records(
     console: Console, project: Project, evidence: Evidence, claim_id: str, verdict: Verdict
 ) -> None:
-    ledger = evidence.ledger
-    tier: Tier | None = verdict.tier  # type: ignore[assignment]
-    for arm in dict.fromkeys(claim_arms(ledger, ledger.claim(claim_id), tier)):
-        records = evidence.of(arm)
-        plan = ledger.experiments[arm.experiment]
-        changed = {k: v for k, v in arm.setting.items() if v != plan.setting[k]}
-        setting = ", ".join(f"{k}={v}" for k, v in changed.items()) or "the protocol as it is"
-        console.print(
-            f"\n[bold]{escape(arm.experiment)}/{setting_hash(arm.setting)}[/] {escape(setting)}",
-            highlight=False,
-        )
-        seeds = [r.seed for r in records]
-        console.print(
-            f"  records     {len(records)}, seeds {seeds[0]}…{seeds[-1]}" if seeds else "  no records"
-        )
-        for code in sorted({r.code for r in records}):
-            console.print(f"  code        {code} ({plan.function} and what it imports)", highlight=False)
-        for data in sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}):
+    claim = evidence.ledger.claim(claim_id)
+    for one in lineage(evidence, claim, verdict.tier):
+        console.print(f"\n[bold]{escape(one.name)}[/] {escape(one.setting)}", highlight=False)
+        console.print(f"  {one.records}")
+        for code in one.code:
+            console.print(f"  code        {code} ({one.function} and what it imports)", highlight=False)
+        for data in one.data:
             console.print(f"  data md5    {data}", highlight=False)
-        for text in dict.fromkeys(
-            ", ".join(f"{k} {v}" for k, v in r.environment.items() if v is not None) for r in records
-        ):
+        for text in one.environments:
             console.print(f"  environment {escape(text)}", highlight=False, soft_wrap=True)
-        if records:
-            total = sum(r.seconds for r in records)
-            dates = sorted(r.created for r in records)
-            console.print(f"  computed    {dates[0]} to {dates[-1]}, {total:.0f} s in all", highlight=False)
+        if one.computed:
+            console.print(f"  computed    {one.computed}", highlight=False)
 
 
 def print_status(project: Project, evidence: Evidence, tier: str) -> None:
@@ -159,3 +157,82 @@ def print_status(project: Project, evidence: Evidence, tier: str) -> None:
     console.print(table)
     for damage in evidence.damaged:
         console.print(f"damaged: {escape(str(damage))}", soft_wrap=True)
+
+
+def print_drift(found: Sequence[Drift]) -> None:
+    """Print what drifted, what differs without a test, and what the comparison could have found."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 110
+    shifts = [s for part in found for s in part.shifts]
+    shown = [s for part in found for s in [*part.found, *part.untested]]
+    shown += [s for s in shifts if s.drifted and s.timing]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("arm", "quantity", "shift", "in sd", "p (Holm)", "n", ""):
+        table.add_column(column, overflow="fold")
+    for s in shown:
+        name = s.quantity if s.at is None else f"{s.quantity} at {number(s.at)}"
+        note = "timing" if s.timing else "too few seeds" if s.p is None else "drifted"
+        p = "" if s.p_corrected is None else f"{s.p_corrected:.2g}"
+        seeds = f"{s.n_a}, {s.n_b}" + (" paired" if s.paired else "")
+        table.add_row(
+            escape(f"{s.paper}/{s.arm} {s.setting}"),
+            escape(name),
+            f"{s.shift:+.4g}",
+            f"{s.sds:+.2f}",
+            p,
+            seeds,
+            note,
+        )
+    if shown:
+        console.print(table)
+    tests = [s for s in shifts if s.p is not None]
+    drifted = sum(len(part.found) for part in found)
+    console.print(
+        f"{drifted} of {len(tests)} comparisons drifted; {sum(s.identical for s in shifts)} are identical; "
+        f"{sum(part.only_a for part in found)} and {sum(part.only_b for part in found)} arms are in one set only"
+    )
+    for pooled, where in ((False, "in one arm"), (True, "in all arms of an experiment")):
+        family = [s for s in tests if s.pooled == pooled and not s.timing]
+        if family:
+            few = sorted(min(s.n_a, s.n_b) for s in family)[len(family) // 2]
+            console.print(
+                f"A shift of one standard deviation {where} is found with probability "
+                f"{power(1.0, few, len(family)):.2f} from {few} independent seeds (the median), and more surely "
+                "from the same seeds"
+            )
+    for part in found:
+        if part.other_code:
+            console.print(
+                f"other code or data behind {', '.join(part.other_code)}: a difference there is a change, not drift"
+            )
+
+
+def print_needs(evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
+    """Print how many seeds each open claim of a paper needs, and what they cost."""
+    console, paper = Console(), evidence.ledger.paper.id
+    if not console.is_terminal:
+        console.width = 110
+    found = needs(evidence, verdicts)
+    if not found:
+        console.print(f"{escape(paper)}: every claim is settled")
+        return
+    tiers = {v.claim: v.tier for v in verdicts}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("claim", "verdict", "n", "seeds", "time"):
+        table.add_column(column, overflow="fold", no_wrap=column != "claim")
+    known = [need for need in found if need.seeds is not None]
+    for need in known:
+        table.add_row(
+            escape(need.claim), _outcome(need.outcome), str(need.n), str(need.seeds), duration(need.seconds)
+        )
+    if known:
+        console.print(table)
+    for need in found:
+        if need.seeds is None:
+            console.print(f"[bold]{escape(need.claim)}[/]: {escape(need.why)}", highlight=False)
+        else:
+            tier = f" --tier {tiers[need.claim]}" if tiers[need.claim] else ""
+            command = f"repro run {paper} --claim {need.claim}{tier} --seeds {need.seeds}"
+            console.print(f"[bold]{escape(need.claim)}[/]: {escape(command)}", highlight=False)
+    console.print(f"[bold]{escape(paper)}[/]: about {duration(total(evidence, found, verdicts))} in all")

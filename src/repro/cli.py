@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from repro.project import Project
 
 EXIT_CODES = """
-Exit codes: 0 all is well; 1 a claim is contradicted or in error (judge), a run failed (run) or data is missing
-(data verify); 2 a mistake in how it was called, in a ledger or in a file; 130 interrupted.
+Exit codes: 0 all is well; 1 a claim is contradicted or in error (judge), a quantity has drifted (drift), a run failed
+(run) or data is missing (data verify); 2 a mistake in how it was called, in a ledger or in a file; 130 interrupted.
 """
 
 app = typer.Typer(
@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets: fetch, verify, status.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+weekly_app = typer.Typer(help="A literature review every week: new, build.", no_args_is_help=True)
+app.add_typer(weekly_app, name="weekly")
 
 
 MOST_SEEDS = 1_000_000
@@ -145,20 +147,34 @@ def _overridden(ledger: Ledger, jobs: list[Job], pairs: list[str]) -> list[Job]:
 def run(
     paper: Annotated[str, typer.Argument(help="id of a paper, as `repro list` shows it")],
     experiment: Annotated[str | None, typer.Option(help="only this experiment")] = None,
+    claim: Annotated[str | None, typer.Option(help="only what this claim and its controls need")] = None,
     tier: Annotated[TierName, typer.Option(help="how much compute")] = TierName.quick,
     seeds: Annotated[str | None, typer.Option(help="100, or 7,12-15; default: as the tier plans")] = None,
     device: Annotated[Device, typer.Option(help="where to run")] = Device.auto,
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a setting: key=value")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="processor threads; default: all")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the records; default: results/local")] = None,
+    until_settled: Annotated[
+        bool, typer.Option("--until-settled", help="add seeds by a fixed rule until verdicts are conclusive")
+    ] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="minutes; with --until-settled, begin no look that exceeds it")
+    ] = None,
 ) -> None:
     """Run what the records lack. Killed at any point, the next call goes on from there.
+
+    --until-settled looks at 5, 10, 20, 40, 80 and 160 seeds, each time at a sixth of the level of a single look, so
+    that stopping early errs no more often; verdicts on such records keep that level.
 
     Examples:
 
     repro run gcn
 
     repro run gcn --experiment citation --tier full --seeds 7,12-15
+
+    repro run gcn --claim GCN-T2-GCN-cora --tier full
+
+    repro run gcn --experiment citation --until-settled --budget 30
 
     repro run gcn --experiment citation --set bias=true --set dataset=citeseer
     """
@@ -169,12 +185,13 @@ def run(
     from repro.plan import jobs as plan_jobs
     from repro.progress import Bar
     from repro.run import run as run_jobs
-    from repro.settings import check_experiment, check_overrides
+    from repro.settings import check_claim, check_experiment, check_overrides
 
     project = _project()
     ledger = project.ledger(paper)
     check_experiment(ledger, experiment)
-    jobs = plan_jobs(ledger, tier.value, experiment)
+    check_claim(ledger, claim)
+    jobs = plan_jobs(ledger, tier.value, experiment, claim)
     if experiment and tier.value not in ledger.experiments[experiment].tiers:
         tiers = ", ".join(ledger.experiments[experiment].tiers)
         raise ReproError(f"experiment `{experiment}` has no {tier.value} tier; it has {tiers}: give --tier")
@@ -185,6 +202,14 @@ def run(
         check_overrides(ledger, [experiment] if experiment else list(ledger.experiments), set_)
         jobs = _overridden(ledger, jobs, set_)
     folder = out or project.records_of(tier.value)
+    if budget is not None and not until_settled:
+        raise ReproError("--budget belongs to --until-settled")
+    if until_settled:
+        if seeds is not None or set_ or tier is TierName.smoke:
+            raise ReproError("--until-settled has its own number of seeds and the ledger's settings: give neither "
+                             "--seeds nor --set, and no smoke tier, which supports no verdict")  # fmt: skip
+        _run_until_settled(project, ledger, tier, folder, experiment, claim, budget, device, threads)
+        return
     try:
         with Bar(Console(stderr=True), paper) as bar:
             outcome = run_jobs(
@@ -203,12 +228,67 @@ def run(
         raise typer.Exit(1)
 
 
+def _run_until_settled(
+    project: Project,
+    ledger: Ledger,
+    tier: TierName,
+    folder: Path,
+    experiment: str | None,
+    claim: str | None,
+    budget: float | None,
+    device: Device,
+    threads: int | None,
+) -> None:
+    from rich.console import Console
+
+    from repro.progress import Bar
+    from repro.sequential import until_settled
+    from repro.words import tally
+
+    paper = ledger.paper.id
+    try:
+        found = until_settled(
+            project, ledger, tier.value, folder, lambda label: Bar(Console(stderr=True), label),
+            only=experiment, claim_id=claim, budget=None if budget is None else 60 * budget,
+            device=device.value, threads=threads,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo(f"{paper}: interrupted; the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    looks = ", ".join(map(str, found.looks)) or "none"
+    typer.echo(f"{paper}: {tally(found.verdicts)}; looks at {looks} seeds; {found.stopped}")
+    for verdict in found.open:
+        typer.echo(f"still open: {verdict.claim}: {verdict.reasons[0]}")
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
+    records: Annotated[str, typer.Option(help="reference, local or a folder")] = "local",
+) -> None:
+    """Say how many seeds would settle each open claim, from the spread of its runs, and what they would cost.
+
+    Example: repro plan gcn --records reference
+    """
+    from repro.board import print_needs
+    from repro.judge import judge as judge_evidence
+
+    project = _project()
+    for name in _papers(project, paper):
+        evidence = _evidence(project, name, records)
+        print_needs(evidence, judge_evidence(evidence))
+
+
 @app.command()
 def judge(
     paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
     records: Annotated[str, typer.Option(help="reference, local or a folder")] = "reference",
     json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     junit: Annotated[Path | None, typer.Option(help="also write a JUnit file")] = None,
+    summary: Annotated[Path | None, typer.Option(help="also append Markdown, as a CI job shows it")] = None,
+    badges: Annotated[Path | None, typer.Option(help="also write a badge per paper to this folder")] = None,
 ) -> None:
     """Say of every claim whether the records bear it out; exit 1 if one is contradicted or in error.
 
@@ -219,6 +299,8 @@ def judge(
     repro judge
 
     repro judge gcn --records local --json
+
+    repro judge --junit claims.xml --summary "$GITHUB_STEP_SUMMARY" --badges badges
     """
     from repro.board import print_board
     from repro.exceptions import excuse, known_exceptions
@@ -235,12 +317,100 @@ def judge(
     exceptions = known_exceptions(project)
     if junit:
         write_junit(junit, verdicts, exceptions)
+    if summary or badges:
+        ledgers = {name: project.ledger(name) for name in _papers(project, paper)}
+        if summary:
+            from repro.summary import summary as in_markdown
+
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(in_markdown(ledgers, verdicts, exceptions))
+        if badges:
+            from repro.report.badges import write_badges
+
+            for name, ledger in ledgers.items():
+                write_badges(badges, ledger, [v for v in verdicts if v.paper == name])
     if json_:
         typer.echo(json.dumps({"verdicts": [verdict.as_json() for verdict in verdicts]}, indent=1))
     else:
         print_board(project, verdicts, exceptions)
     failing = [v for v in verdicts if v.outcome in ("contradicted", "error")]
     if any(not excuse(verdict, exceptions) for verdict in failing):
+        raise typer.Exit(1)
+
+
+class Format(StrEnum):
+    """What `repro export` writes."""
+
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+    latex = "latex"
+    bibtex = "bibtex"
+
+
+@app.command("export")
+def export_claims(
+    paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="of the file")] = Format.csv,
+    records: Annotated[str, typer.Option(help="reference, local or a folder")] = "reference",
+    out: Annotated[Path | None, typer.Option(help="file to write; default: standard output")] = None,
+) -> None:
+    """Write all claims with their verdicts as CSV, JSON, Parquet or LaTeX, or the papers as BibTeX.
+
+    Example: repro export --format latex --out claims.tex
+    """
+    from repro.exceptions import known_exceptions
+    from repro.export import export, rows
+    from repro.judge import judge as judge_evidence
+    from repro.records import write_atomically
+
+    project = _project()
+    evidence = {name: _evidence(project, name, records) for name in _papers(project, paper)}
+    ledgers = {name: found.ledger for name, found in evidence.items()}
+    verdicts = [verdict for found in evidence.values() for verdict in judge_evidence(found)]
+    content = export(format_.value, rows(ledgers, verdicts, known_exceptions(project)), ledgers)
+    if out:
+        write_atomically(out, content)
+    elif format_ is Format.parquet:
+        raise ReproError("--format parquet is no text: give --out FILE")
+    else:
+        typer.echo(content.decode(), nl=False)
+
+
+@app.command()
+def drift(
+    a: Annotated[str, typer.Argument(help="records before: reference, local or a folder")],
+    b: Annotated[str, typer.Argument(help="records after: reference, local or a folder")],
+    paper: Annotated[str | None, typer.Option(help="id of a paper; default: all")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Compare two sets of our own records, quantity by quantity; exit 1 if one has drifted.
+
+    Times and memory are shown but do not count: another machine changes them by right.
+
+    Example: repro drift reference results/with-new-torch
+    """
+    from repro.board import print_drift
+    from repro.drift import corrected
+    from repro.drift import drift as compare
+    from repro.records import read_folder
+
+    project = _project()
+    papers, folders = _papers(project, paper), [_folder(project, a), _folder(project, b)]
+    sets = {name: [read_folder(folder, name) for folder in folders] for name in papers}
+    for _, damaged in (found for pair in sets.values() for found in pair):
+        for damage in damaged:
+            typer.echo(f"damaged, not counted: {damage}", err=True)
+    found = corrected([compare(project.ledger(n), pair[0][0], pair[1][0]) for n, pair in sets.items()])
+    if not any(part.shifts for part in found):
+        raise ReproError(f"{a} and {b} hold no runs of the same setting: there is nothing to compare")
+    if json_:
+        typer.echo(
+            json.dumps({name: part.as_json() for name, part in zip(papers, found, strict=True)}, indent=1)
+        )
+    else:
+        print_drift(found)
+    if any(part.found for part in found):
         raise typer.Exit(1)
 
 
@@ -325,6 +495,33 @@ def new(
 
     for path in new_paper(_project(), paper):
         typer.echo(f"wrote {path}")
+
+
+@weekly_app.command("new")
+def weekly_new(
+    week: Annotated[str, typer.Argument(help="year and number of the week, like 2026-W08")],
+    papers: Annotated[str, typer.Option(help="ids of papers, separated by commas")],
+) -> None:
+    """Write the form of a review: what the records say is filled in, the rest is for the writer.
+
+    Example: repro weekly new 2026-W08 --papers gcn
+    """
+    from repro.report.weekly import new as new_review
+
+    typer.echo(str(new_review(_project(), week, [p.strip() for p in papers.split(",") if p.strip()])))
+
+
+@weekly_app.command("build")
+def weekly_build(
+    week: Annotated[str | None, typer.Argument(help="like 2026-W08; default: the latest review")] = None,
+) -> None:
+    """Renew what a review says by itself, never the writer's prose, and render it as a page.
+
+    Example: repro weekly build 2026-W08
+    """
+    from repro.report.weekly import build as build_review
+
+    typer.echo(str(build_review(_project(), week)))
 
 
 @data_app.command("fetch")

@@ -31,8 +31,8 @@ from repro.ledger import (
 )
 from repro.plan import Arm, claim_arms, comparisons, generalisation_arms, setting_hash
 from repro.project import Project
-from repro.records import Record, RecordDamaged, read_folder, read_problems
-from repro.statistics import Decision, Outcome
+from repro.records import Record, RecordDamaged, read_folder, read_levels, read_problems
+from repro.statistics import ALPHA, Decision, Outcome
 
 JUDGED_TIERS: tuple[Tier, ...] = ("full", "quick")  # smoke proves the wiring and never supports a verdict
 
@@ -79,7 +79,10 @@ class Verdict:
 
 @dataclass
 class Evidence:
-    """One paper's usable records, found by arm."""
+    """One paper's usable records, found by arm.
+
+    ``levels``: experiments whose records were grown until verdicts were conclusive, and the level these then need.
+    """
 
     ledger: Ledger
     records: list[Record]
@@ -87,6 +90,7 @@ class Evidence:
     damaged: list[RecordDamaged] = field(default_factory=list)
     problems: dict[str, dict[str, str]] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
+    levels: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def _by_arm(self) -> dict[tuple[str, str], list[Record]]:
@@ -173,6 +177,7 @@ def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
         damaged=damaged,
         problems=read_problems(folder, ledger.paper.id),
         unavailable=_unavailable(project, ledger),
+        levels=read_levels(folder, ledger.paper.id),
     )
     stale = staleness(project, ledger)
     for record in records:
@@ -205,6 +210,12 @@ def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     return None
 
 
+def overlap_of(ledger: Ledger, claim: Claim) -> float:
+    """Return the ratio of test to training size where seeds are folds of a cross-validation, else 0."""
+    folds = ledger.experiments[claim.measure.experiment].folds
+    return 1 / (folds - 1) if folds else 0.0
+
+
 def decide(
     evidence: Evidence, claim: Claim, tier: Tier, change: Mapping[str, Scalar] = MappingProxyType({})
 ) -> Decision:
@@ -212,8 +223,7 @@ def decide(
     ledger, quantity = evidence.ledger, claim.measure.quantity
     better = ledger.quantities[quantity].better
     higher = None if better == "neither" else better == "higher"
-    folds = ledger.experiments[claim.measure.experiment].folds
-    overlap = 1 / (folds - 1) if folds else 0.0
+    overlap = overlap_of(ledger, claim)
     arms = claim_arms(ledger, claim, tier, change)
     if isinstance(claim, OrderingClaim):
         pairs = {}
@@ -405,17 +415,21 @@ def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision:
 def judge(evidence: Evidence) -> list[Verdict]:
     """Return a verdict for every claim of a paper, in the ledger's order.
 
-    Claims of one family are corrected together by Holm's method before anything is concluded.
+    Claims of one family are corrected together by Holm's method before anything is concluded; where records were
+    grown by a sequential rule, at the level of each of its looks.
     """
     claims = evidence.ledger.all_claims()
     judged = [(claim, *_judge_one(evidence, claim)) for claim in claims]
     families: dict[str, list[int]] = {}
     for i, (claim, _, decision) in enumerate(judged):
-        if claim.family and decision is not None:
-            families.setdefault(claim.family, []).append(i)
+        if decision is not None:
+            families.setdefault(claim.family or f"{claim.id} alone", []).append(i)
     decisions = [decision for _, _, decision in judged]
     for members in families.values():
-        corrected = statistics.apply_family([decisions[i] for i in members])  # type: ignore[misc]
+        level = min(evidence.levels.get(claims[i].measure.experiment, ALPHA) for i in members)
+        if level == ALPHA and claims[members[0]].family is None:
+            continue  # a claim by itself is concluded already
+        corrected = statistics.apply_family([decisions[i] for i in members], level)  # type: ignore[misc]
         for i, decision in zip(members, corrected, strict=True):
             decisions[i] = decision
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as Xml
@@ -9,6 +10,9 @@ from xml.etree import ElementTree as Xml
 from repro.exceptions import excuse
 from repro.judge import Verdict
 from repro.records import write_atomically
+
+# What XML 1.0 cannot hold even when escaped, such as the colours of a traceback.
+FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_junit(path: Path, verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> None:
@@ -26,7 +30,7 @@ def write_junit(path: Path, verdicts: Sequence[Verdict], exceptions: Mapping[str
         counts = {"failures": 0, "errors": 0, "skipped": 0}
         for verdict in cases:
             case = Xml.SubElement(suite, "testcase", classname=paper, name=verdict.claim)
-            text = "; ".join(verdict.reasons)
+            text = FORBIDDEN.sub("", "; ".join(verdict.reasons))
             if known := excuse(verdict, exceptions):
                 Xml.SubElement(case, "skipped", message=f"known exception: {known}")
                 counts["skipped"] += 1

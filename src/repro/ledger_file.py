@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from repro.errors import LedgerError
 from repro.ledger import (
+    Claim,
     CurveClaim,
     Deviation,
     GeneralisationClaim,
@@ -20,6 +21,7 @@ from repro.ledger import (
     OrderingClaim,
     ScalingClaim,
     Setting,
+    Strict,
     Table,
 )
 
@@ -34,19 +36,25 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.
 
 
 class _Document:
-    """A YAML document as plain values, with the line of every key."""
+    """A YAML document as plain values, with the line of every key.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: of the file.
+        text: the part of it that is YAML; None for all of it.
+        above: lines of the file before that part.
+    """
+
+    def __init__(self, path: Path, text: str | None = None, above: int = 0) -> None:
+        self.path, self.above = path, above
         self.lines: dict[Location, int] = {}
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8") if text is None else text
             self._walk(yaml.compose(text, Loader=_Loader), ())
             self.value = yaml.load(text, Loader=_Loader)
         except OSError as error:
             raise LedgerError(f"{path}: cannot be read ({error.strerror})") from None
         except yaml.MarkedYAMLError as error:
-            line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+            line = f":{above + error.problem_mark.line + 1}" if error.problem_mark else ""
             raise LedgerError(f"{path}{line}: not valid YAML: {error.problem}") from None
         except (yaml.YAMLError, ValueError) as error:
             why = " ".join(str(error).split())
@@ -76,7 +84,7 @@ class _Document:
             line = self.lines.get(shown)
             shown = shown[:-1]
         key = ".".join(str(part) for part in at) or "(top)"
-        raise LedgerError(f"{self.path}:{line or 1}: {key}: {what}")
+        raise LedgerError(f"{self.path}:{self.above + (line or 1)}: {key}: {what}")
 
 
 def _without_tags(location: Location, document: _Document) -> Location:
@@ -102,15 +110,22 @@ def _explain(error: Any, document: _Document) -> tuple[str, Location]:
     return error["msg"].removeprefix("Value error, "), at
 
 
-@lru_cache(maxsize=64)
-def _load(path: Path, stamp: tuple[int, int]) -> Ledger:
-    document = _Document(path)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _validated(model: type[Model], document: _Document) -> Model:
     try:
-        ledger = Ledger.model_validate(document.value)
+        return model.model_validate(document.value)
     except ValidationError as failure:
         # A misspelt key is unknown, and what it should have been is missing: the first says more.
         errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
         document.fail(*_explain(errors[0], document))
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path, stamp: tuple[int, int]) -> Ledger:
+    document = _Document(path)
+    ledger = _validated(Ledger, document)
     _check(ledger, document)
     return ledger
 
@@ -126,6 +141,37 @@ def load_ledger(path: Path) -> Ledger:
         raise LedgerError(f"{path}: there is no such ledger; `repro list` shows the papers there are")
     status = path.stat()
     return _load(path, (status.st_mtime_ns, status.st_size))
+
+
+class _Beliefs(Strict):
+    believe: list[Claim]
+
+
+def with_beliefs(ledger: Ledger, path: Path, text: str, above: int, anchor: dict[str, str]) -> Ledger:
+    """Return a ledger with a reviewer's own claims added: ``believe:`` and a list of claims as in a ledger.
+
+    Args:
+        ledger: of the paper they are about.
+        path: of the file they stand in.
+        text: the YAML; above: lines of the file before it.
+        anchor: what their anchor is; they need none of their own.
+
+    Raises:
+        LedgerError: with file, line and key, for the first mistake found.
+    """
+    document = _Document(path, text, above)
+    listed = document.value.get("believe") if isinstance(document.value, dict) else None
+    for claim in listed if isinstance(listed, list) else []:
+        if isinstance(claim, dict):
+            claim.setdefault("anchor", anchor)
+    beliefs = _validated(_Beliefs, document).believe
+    taken = {claim.id for claim in ledger.all_claims()}
+    for i, claim in enumerate(beliefs):
+        if claim.id in taken:
+            document.fail(f"the id `{claim.id}` is taken already", ("believe", i, "id"))
+        taken.add(claim.id)
+        _check_measure(ledger, claim, document, ("believe", i))
+    return ledger.model_copy(update={"claims": [*ledger.claims, *beliefs]})
 
 
 def _suggest(word: str, known: list[str]) -> str:
@@ -170,8 +216,8 @@ def _check(ledger: Ledger, document: _Document) -> None:
     for item, at in _places(ledger):
         _check_measure(ledger, item, document, at)
         used.add(item.measure.quantity)
-    for quantity in ledger.quantities:
-        if quantity not in used:
+    for quantity, declared in ledger.quantities.items():
+        if quantity not in used and not declared.unjudged:
             document.fail("no claim uses this quantity", ("quantities", quantity))
     for name, control in ledger.controls.items():
         experiments = {c.measure.experiment for c in ledger.all_claims() if name in c.controls}

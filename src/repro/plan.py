@@ -191,13 +191,14 @@ def skipped(plan: TierPlan, setting: Setting) -> bool:
     return any(matches(rule) for rule in plan.skip)
 
 
-def jobs(ledger: Ledger, tier: Tier, only: str | None = None) -> list[Job]:
+def jobs(ledger: Ledger, tier: Tier, only: str | None = None, claim_id: str | None = None) -> list[Job]:
     """Return what a tier runs: each setting once, with the ids of what needs it.
 
     Args:
         ledger: of one paper.
         tier: how much compute.
         only: one experiment; None for all.
+        claim_id: only what this claim and its controls need; None for all claims and the deviations.
     """
     needed: dict[Arm, list[str]] = {}
 
@@ -213,6 +214,8 @@ def jobs(ledger: Ledger, tier: Tier, only: str | None = None) -> list[Job]:
     for claim in ledger.all_claims():
         if claim.blocked or tier not in claim.tiers or not runs(claim.measure.experiment):
             continue
+        if claim_id not in (None, claim.id):
+            continue
         need(claim_arms(ledger, claim, tier), claim.id)
         for control in claim.controls:
             need(
@@ -220,7 +223,7 @@ def jobs(ledger: Ledger, tier: Tier, only: str | None = None) -> list[Job]:
                 f"{claim.id} (control {control})",
             )
     for name, deviation in ledger.deviations.items():
-        if tier in deviation.tiers and runs(deviation.measure.experiment):
+        if claim_id is None and tier in deviation.tiers and runs(deviation.measure.experiment):
             for pair in deviation_arms(ledger, deviation, tier).values():
                 need(pair, f"deviation {name}")
     result = []

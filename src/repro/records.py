@@ -67,15 +67,16 @@ def _from_mapping(content: dict[str, Any], where: str) -> Record:
     return record
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
+def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file so that it is there whole or not at all; also after a power cut, unless it need not last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -198,3 +199,36 @@ def read_problems(folder: Path, paper: str) -> dict[str, dict[str, str]]:
         return json.loads(problems_file(folder, paper).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def levels_file(folder: Path, paper: str) -> Path:
+    """Return the file that notes which records were grown by a sequential rule."""
+    return folder / paper / "sequential.json"
+
+
+def read_levels(folder: Path, paper: str) -> dict[str, float]:
+    """Return experiment to the level at which verdicts on its records are given; empty where none was grown.
+
+    Raises:
+        RecordDamaged: if the note cannot be read; without it the verdicts would be too sure of themselves.
+    """
+    path = levels_file(folder, paper)
+    if not path.is_file():
+        return {}
+    try:
+        return {
+            str(name): float(level) for name, level in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise RecordDamaged(
+            f"{path}: cannot be read; it notes which records were grown until a verdict was conclusive. "
+            "Restore it, or remove these records"
+        ) from None
+
+
+def note_levels(folder: Path, paper: str, levels: dict[str, float]) -> None:
+    """Add experiments to the note; one that is there keeps the stricter level."""
+    known = read_levels(folder, paper)
+    merged = known | {name: min(level, known.get(name, level)) for name, level in levels.items()}
+    if merged != known:
+        write_atomically(levels_file(folder, paper), (json.dumps(merged, indent=1) + "\n").encode())

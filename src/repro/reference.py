@@ -8,7 +8,7 @@ from pathlib import Path
 from repro.errors import ReproError
 from repro.judge import Evidence, gather
 from repro.project import Project
-from repro.records import write_parquet
+from repro.records import note_levels, write_parquet
 from repro.report.readme import refresh, refreshed
 
 
@@ -41,6 +41,7 @@ def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -
             "Run them again first, or give --drop-stale"
         )
     refreshed(project, paper)  # a README without its markers is refused before anything is written
+    note_levels(project.reference, paper, new.levels)  # before the records: grown ones never stand without it
     write_parquet(project.reference / f"{paper}.parquet", merged.values())
     refresh(project, paper)
     return len(merged), new

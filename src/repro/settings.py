@@ -26,6 +26,19 @@ def check_experiment(ledger: Ledger, name: str | None) -> None:
         )
 
 
+def check_claim(ledger: Ledger, claim_id: str | None) -> None:
+    """Refuse a claim that the ledger does not have.
+
+    Raises:
+        SettingError: naming the one it is like, if any.
+    """
+    known = [claim.id for claim in ledger.all_claims()]
+    if claim_id is not None and claim_id not in known:
+        close = get_close_matches(claim_id, known, n=3, cutoff=0.4)
+        like = f"; close to it: {', '.join(close)}" if close else ""
+        raise SettingError(f"no claim `{claim_id}` in {ledger.paper.id}{like}")
+
+
 def _parse(text: str, default: Scalar) -> Scalar:
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):

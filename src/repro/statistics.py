@@ -252,12 +252,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(q) for q in adjusted]
 
 
-def apply_family(decisions: Sequence[Decision]) -> list[Decision]:
+def apply_family(decisions: Sequence[Decision], level: float = ALPHA) -> list[Decision]:
     """The same claims judged as one family: outcomes by Holm-adjusted p-values, in the same order.
 
-    Holds at ALPHA the chance of any false `reproduced`, and separately of any false `contradicted` or
+    Holds at ``level`` the chance of any false `reproduced`, and separately of any false `contradicted` or
     `better`. Can only turn an outcome inconclusive; p-values and intervals stay those of the single claim.
     Decisions without a p-value (nothing tested, deterministic checks) do not count and stay as they are.
+
+    Args:
+        decisions: of the family; a claim without one is a family of its own.
+        level: less than ALPHA for one of several looks at runs that grow.
     """
     result = list(decisions)
     for field in ("p_equivalence", "p_outside"):
@@ -265,8 +269,12 @@ def apply_family(decisions: Sequence[Decision]) -> list[Decision]:
         for i, p in zip(tested, holm([getattr(decisions[i], field) for i in tested]), strict=True):
             d = decisions[i]
             ruled = Outcome.reproduced if field == "p_equivalence" else d.outside_means
-            if p > ALPHA and d.outcome is ruled:
-                note = f"Alone it is {ruled}; as one of {len(tested)} claims its p is {p:.2g} (Holm)."
+            if p > level and d.outcome is ruled:
+                many = f"as one of {len(tested)} claims its p is {p:.2g} (Holm)"
+                looks = f"its p of {p:.2g} is not below {level:.2g}, the level of each look at runs that grow"
+                note = (
+                    f"Alone it is {ruled}; {many}." if p > ALPHA else f"By then it is {ruled}, but {looks}."
+                )
                 result[i] = replace(d, outcome=Outcome.inconclusive, reasons=(note, *d.reasons))
     return result
 
@@ -334,6 +342,13 @@ def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]], over
     )
 
 
+def log_slopes(sizes: Values, values_per_seed: Values) -> NDArray[np.float64]:
+    """Least-squares slopes of log value on log size, one for each row of S × len(sizes) positive values."""
+    u = np.log(np.asarray(sizes, dtype=np.float64))
+    u -= u.mean()
+    return np.log(np.asarray(values_per_seed, dtype=np.float64)) @ u / (u @ u)
+
+
 def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin: float) -> Decision:
     """Does a quantity grow as size^expected? Least-squares slope of log value on log size, for each seed.
 
@@ -345,8 +360,7 @@ def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin:
         raise ValueError(f"Needs distinct sizes and one value for each: {values.shape} for {k.size} sizes.")
     if bad := int(np.count_nonzero(values <= 0) + np.count_nonzero(k <= 0)):
         raise ValueError(f"{bad} of {values.size + k.size} values and sizes are not positive.")
-    u = np.log(k) - np.log(k).mean()
-    slopes = _level(np.log(values) @ u / (u @ u), 1.0)
+    slopes = _level(log_slopes(k, values), 1.0)
     d, e = judge_value(slopes, Published(expected), margin, None), mean_interval(slopes)
     return replace(d, estimate=e, reasons=(f"The mean slope is {e.value:.4g}.", *d.reasons))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from math import isfinite, log10
@@ -89,6 +90,15 @@ def printed(claim: Claim) -> str:
     return f"by {number(claim.at_least)} or more" if claim.kind == "ordering" and claim.at_least else ""
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time as a reader wants it: seconds, minutes or hours."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def unit_of_difference(unit: str) -> str:
     """Return the unit of a difference: of percentages, points."""
     return "points" if unit == "%" else unit
@@ -108,3 +118,11 @@ def tally(verdicts: Iterable[Verdict]) -> str:
     """Return a count of the outcomes: ``41 reproduced, 3 contradicted``."""
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
     return ", ".join(f"{counts[o]} {o.replace('_', ' ')}" for o in OUTCOMES if counts[o]) or "no claims"
+
+
+def markdown(text: object) -> str:
+    """Return text that Markdown shows as it is, at the start of a line as within, and that begins no comment."""
+    plain = re.sub(r"[\\`*_\[\]<>|&~$]", r"\\\g<0>", " ".join(str(text).split()))
+    # At the start of a line these would make a heading or an item of a list.
+    plain = re.sub(r"^(\d+)([.)])(?=\s|$)|^()([-+=#:])(?=[-+=#:]*(?:\s|$))", r"\1\\\2\4", plain)
+    return plain.replace("<!", "<\\!")

@@ -4,7 +4,7 @@ Everything here works on arrays with any leading dimensions (seeds, heads): one 
 per node ``(..., nodes, features)``. ``torch.vmap`` over a model of one seed adds a leading dimension and nothing
 else. All leading dimensions together are the blocks of one block-diagonal sparse matrix, so that a weighted sum over
 neighbours is one sparse product and its gradient with respect to the weights one sampled dense product: no array
-of edges × features is ever made, except by :func:`to_edges`.
+of edges × features is ever made, but for one block at a time in :func:`additive_score`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+from torch.nn.functional import leaky_relu_
 
 from repro.nn.sparse import SparseMatrix
 
@@ -128,13 +129,17 @@ def _vmapped(apply: Callable[..., Tensor]) -> Any:
     """Make the vmap rule of a function whose tensors take any leading dimensions."""
 
     def rule(info: Any, in_dims: Sequence[int | None], graph: Neighbourhoods, *tensors: Tensor) -> Any:
-        batched = [
-            x.unsqueeze(0).expand(info.batch_size, *x.shape) if d is None else x.movedim(d, 0)
-            for x, d in zip(tensors, in_dims[1:], strict=True)
-        ]
-        return apply(graph, *batched), 0
+        return apply(graph, *_batched(info, in_dims[1:], tensors)), 0
 
     return staticmethod(rule)
+
+
+def _batched(info: Any, in_dims: Sequence[int | None], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Give each tensor the batch as its first dimension."""
+    return [
+        x.unsqueeze(0).expand(info.batch_size, *x.shape) if d is None else x.movedim(d, 0)
+        for x, d in zip(tensors, in_dims, strict=True)
+    ]
 
 
 class _Softmax(torch.autograd.Function):
@@ -228,25 +233,58 @@ class _PairSum(torch.autograd.Function):
     vmap = _vmapped(lambda graph, t, s: _PairSum.apply(graph, t, s))
 
 
-class _OneHot(torch.autograd.Function):
-    """Rows of nodes for each edge; the gradient sums the edges of each node."""
+class _AdditiveScore(torch.autograd.Function):
+    """a · LeakyReLU(t_i + s_j) on the edges, block by block: edges × features numbers of one block fit a cache.
+
+    Sums are plain ones, because a library's matrix-vector product rounds by where in memory its operands lie.
+    """
 
     @staticmethod
-    def forward(choose: SparseMatrix, H: Tensor) -> Tensor:
-        blocks = _blocks(H, 2)
-        values = choose.values.expand(blocks.shape[0], -1)
-        out = _product(choose.block_diagonal(values), blocks.reshape(-1, H.shape[-1]))
-        return out.view(*H.shape[:-2], choose.shape[0], H.shape[-1])
+    def forward(graph: Neighbourhoods, t: Tensor, s: Tensor, a: Tensor, slope: float) -> Tensor:
+        T, S, A = _blocks(t, 2), _blocks(s, 2), _blocks(a, 1)
+        out = T.new_empty(T.shape[0], graph.edges)
+        for i in range(T.shape[0]):
+            torch.sum(leaky_relu_(_pairs(graph, T[i], S[i]), slope).mul_(A[i]), -1, out=out[i])
+        return out.view(*t.shape[:-2], graph.edges)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.choose = inputs[0]
+        ctx.graph, *tensors, ctx.slope = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        return None, _OneHot.apply(ctx.choose.T, grad)
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None]:
+        (t, s, a), graph = ctx.saved_tensors, ctx.graph
+        T, S, A, g = _blocks(t, 2), _blocks(s, 2), _blocks(a, 1), _blocks(grad, 1)
+        d_t, d_s, d_a = torch.empty_like(T), torch.empty_like(S), torch.empty_like(A)
+        to_target, to_source = graph.of_target.T.csr(), graph.of_source.T.csr()
+        for i in range(T.shape[0]):
+            z = _pairs(graph, T[i], S[i])
+            below = z < 0
+            activated = leaky_relu_(z, ctx.slope)
+            torch.sum(activated.mul_(g[i].unsqueeze(-1)), 0, out=d_a[i])
+            d_z = torch.outer(g[i], A[i])
+            d_z = torch.where(below, ctx.slope * d_z, d_z)
+            torch.addmm(d_t[i], to_target, d_z, beta=0.0, out=d_t[i])
+            torch.addmm(d_s[i], to_source, d_z, beta=0.0, out=d_s[i])
+        return None, d_t.view_as(t), d_s.view_as(s), d_a.view_as(a), None
 
-    vmap = _vmapped(lambda choose, H: _OneHot.apply(choose, H))
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: Sequence[int | None],
+        graph: Neighbourhoods,
+        t: Tensor,
+        s: Tensor,
+        a: Tensor,
+        slope: float,
+    ) -> Any:
+        tensors = _batched(info, in_dims[1:4], (t, s, a))
+        return _AdditiveScore.apply(graph, *tensors, slope), 0
+
+
+def _pairs(graph: Neighbourhoods, t: Tensor, s: Tensor) -> Tensor:
+    return t.index_select(0, graph.target).add_(s.index_select(0, graph.source))
 
 
 def softmax(graph: Neighbourhoods, scores: Tensor) -> Tensor:
@@ -270,12 +308,14 @@ def pair_sum(graph: Neighbourhoods, t: Tensor, s: Tensor) -> Tensor:
     return _PairSum.apply(graph, t, s)
 
 
-def to_edges(graph: Neighbourhoods, of_targets: Tensor, of_sources: Tensor) -> Tensor:
-    """Return target's row plus source's row for each edge: ``(..., edges, features)``.
+def additive_score(graph: Neighbourhoods, t: Tensor, s: Tensor, a: Tensor, slope: float) -> Tensor:
+    """Return a · LeakyReLU(t_i + s_j) ``(..., edges)``.
 
     Args:
         graph: the edges.
-        of_targets: ``(..., targets, features)``.
-        of_sources: ``(..., sources, features)``.
+        t: of the targets, ``(..., targets, features)``.
+        s: of the sources, ``(..., sources, features)``.
+        a: ``(..., features)``.
+        slope: of LeakyReLU below zero.
     """
-    return _OneHot.apply(graph.of_target, of_targets) + _OneHot.apply(graph.of_source, of_sources)
+    return _AdditiveScore.apply(graph, t, s, a, slope)

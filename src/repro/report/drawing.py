@@ -47,11 +47,15 @@ class Drawn:
     alt: str
     caption: str
 
-    def svg(self) -> str:
-        """Return the figure as an SVG data address."""
+    def bytes(self) -> bytes:
+        """Return the figure as an SVG file."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
-        return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return buffer.getvalue()
+
+    def svg(self) -> str:
+        """Return the figure as an SVG data address."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.bytes()).decode()
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -71,9 +71,20 @@ def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, ca
     return Drawn(fig, title, alt, caption)
 
 
-def deviation_effects(evidence: Evidence, caption: str) -> Drawn | None:
-    """Draw every deviation's measured effect with its 95 % interval; None where nothing was measured."""
-    found = [e for e in effects(evidence) if e.estimate is not None]
+def deviation_effects(evidence: Evidence, caption: str, experiment: str | None = None) -> Drawn | None:
+    """Draw every deviation's measured effect with its 95 % interval; None where nothing was measured.
+
+    Args:
+        evidence: of the paper.
+        caption: of the figure.
+        experiment: only the deviations of one experiment; None for all.
+    """
+    deviations = evidence.ledger.deviations
+    found = [
+        e
+        for e in effects(evidence)
+        if e.estimate is not None and experiment in (None, deviations[e.deviation].measure.experiment)
+    ]
     if not found:
         return None
     unit = evidence.ledger.quantities[found[0].quantity].unit

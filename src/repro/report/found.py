@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from repro.judge import Verdict
-from repro.ledger import Ledger
+from repro.ledger import Claim, Ledger
 from repro.words import interval, number, printed, tally, unit_of
 
 
@@ -41,44 +41,52 @@ def _reproduced(every: Sequence[Verdict]) -> str:
     return _join(parts)
 
 
-def paragraphs(ledger: Ledger, verdicts: Iterable[Verdict], exceptions: Iterable[str] = ()) -> list[str]:
-    """Return what the records say of a paper, the surprising first.
+def by_outcome(
+    ledger: Ledger, verdicts: Iterable[Verdict], exceptions: Iterable[str] = ()
+) -> dict[str, list[str]]:
+    """Return what the records say of a paper by outcome, the surprising first; ``all`` counts everything.
 
     Args:
         ledger: of the paper.
         verdicts: of all its claims.
         exceptions: ids of contradicted claims whose reason is known.
     """
-    by_outcome: dict[str, list[Verdict]] = {}
+    groups: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        by_outcome.setdefault(str(verdict.outcome), []).append(verdict)
-    every = [v for group in by_outcome.values() for v in group]
-    texts = [f"Of {len(every)} claims: {tally(every)}."]
+        groups.setdefault(str(verdict.outcome), []).append(verdict)
+    every = [v for group in groups.values() for v in group]
     known = set(exceptions)
-    for verdict in by_outcome.get("contradicted", []):
-        claim = ledger.claim(verdict.claim)
-        said = f"printed {printed(claim)}, " if printed(claim) else ""
-        note = " (a known exception)" if verdict.claim in known else ""
-        reason = "" if verdict.kind in ("value", "audit") else f" {verdict.reasons[0]}"
-        texts.append(
-            f"Contradicted{note}: “{claim.statement}” ({claim.anchor.place}): {said}"
-            f"found {_measured(ledger, verdict)}.{reason}"
-        )
-    for verdict in by_outcome.get("error", []):
-        texts.append(f"In error: “{ledger.claim(verdict.claim).statement}”: {verdict.reasons[0]}")
-    for verdict in by_outcome.get("inconclusive", []):
-        claim = ledger.claim(verdict.claim)
-        texts.append(f"Inconclusive: “{claim.statement}”: {verdict.reasons[0]}")
-    for verdict in by_outcome.get("better", []):
-        claim = ledger.claim(verdict.claim)
-        texts.append(
-            f"Better than published: “{claim.statement}”: printed {printed(claim)}, "
-            f"found {_measured(ledger, verdict)}."
-        )
-    if by_outcome.get("reproduced"):
-        texts.append(f"Reproduced: {_reproduced(every)}.")
-    for verdict in by_outcome.get("blocked", []):
-        texts.append(f"Blocked: “{ledger.claim(verdict.claim).statement}”: {verdict.reasons[0]}")
-    if by_outcome.get("not_run"):
-        texts.append(f"{len(by_outcome['not_run'])} claims have not been run in these records.")
+    texts = {"all": [f"Of {len(every)} claims: {tally(every)}."]}
+
+    def tell(outcome: str, words: Callable[[Verdict, Claim], str]) -> None:
+        texts[outcome] = [words(v, ledger.claim(v.claim)) for v in groups.get(outcome, [])]
+
+    tell("contradicted", lambda v, claim: _contradicted(ledger, v, claim, v.claim in known))
+    tell("error", lambda v, claim: f"In error: “{claim.statement}”: {v.reasons[0]}")
+    tell("inconclusive", lambda v, claim: f"Inconclusive: “{claim.statement}”: {v.reasons[0]}")
+    tell(
+        "better",
+        lambda v, claim: (
+            f"Better than published: “{claim.statement}”: printed {printed(claim)}, found {_measured(ledger, v)}."
+        ),
+    )
+    texts["reproduced"] = [f"Reproduced: {_reproduced(every)}."] if groups.get("reproduced") else []
+    tell("blocked", lambda v, claim: f"Blocked: “{claim.statement}”: {v.reasons[0]}")
+    missing = len(groups.get("not_run", []))
+    texts["not_run"] = [f"{missing} claims have not been run in these records."] if missing else []
     return texts
+
+
+def _contradicted(ledger: Ledger, verdict: Verdict, claim: Claim, known: bool) -> str:
+    said = f"printed {printed(claim)}, " if printed(claim) else ""
+    note = " (a known exception)" if known else ""
+    reason = "" if verdict.kind in ("value", "audit") else f" {verdict.reasons[0]}"
+    return (
+        f"Contradicted{note}: “{claim.statement}” ({claim.anchor.place}): {said}"
+        f"found {_measured(ledger, verdict)}.{reason}"
+    )
+
+
+def paragraphs(ledger: Ledger, verdicts: Iterable[Verdict], exceptions: Iterable[str] = ()) -> list[str]:
+    """Return all of :func:`by_outcome`, one text after the other."""
+    return [text for texts in by_outcome(ledger, verdicts, exceptions).values() for text in texts]

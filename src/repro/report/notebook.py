@@ -59,6 +59,11 @@ class Report:
         """Source to claim id to verdict."""
         return {name: {v.claim: v for v in judge(evidence)} for name, evidence in self.sources.items()}
 
+    @property
+    def main(self) -> str:
+        """The source that pages speak of: the reference records, or the user's where there are none."""
+        return "reference" if self.sources["reference"].records else list(self.sources)[-1]
+
     def _render(self, template: str, **values: Any) -> Piece:
         return Piece(tables.templates().get_template(template).render(**values))
 
@@ -68,10 +73,9 @@ class Report:
 
     def found(self) -> Piece:
         """What was found, in words; from the reference records, or the user's where there are none."""
-        source = "reference" if self.sources["reference"].records else list(self.sources)[-1]
         exceptions = known_exceptions(self.project)
-        texts = found.paragraphs(self.ledger, self.verdicts[source].values(), exceptions)
-        return self._render("found.html", source=source, paragraphs=texts)
+        texts = found.paragraphs(self.ledger, self.verdicts[self.main].values(), exceptions)
+        return self._render("found.html", source=self.main, paragraphs=texts)
 
     def claims(self) -> Piece:
         """The table of all claims: published, reference, yours."""

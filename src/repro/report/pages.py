@@ -1,4 +1,4 @@
-"""Executing the notebooks and writing one self-contained HTML page per paper, and an index."""
+"""Building the site: each paper's executed notebook as a page, and around it the board and the claims."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from markupsafe import Markup
 from repro.errors import ReproError
 from repro.project import Project
 from repro.records import write_atomically
+from repro.report import weekly
+from repro.report.entries import entries_of, outcomes
 from repro.report.notebook import Report
-from repro.report.tables import templates
-from repro.words import tally
+from repro.report.site import render, write_site
 
 
 def _execute(project: Project, paper: str) -> Markup:
@@ -42,34 +43,26 @@ def _execute(project: Project, paper: str) -> Markup:
 
 
 def build(project: Project, papers: Sequence[str]) -> list[Path]:
-    """Write the pages of ``papers`` and the index of all papers; return the index first.
+    """Write the pages of ``papers``, the claims of all papers, the reviews and the board; return the board first.
 
     Raises:
         ReproError: if a notebook fails; pages already there stay as they were.
     """
     written = []
     for paper in papers:
-        body = _execute(project, paper)
-        title = project.ledger(paper).paper.title
-        page = templates().get_template("base.html").render(title=title, body=body)
-        path = project.site / f"{paper}.html"
-        write_atomically(path, page.encode())
-        written.append(path)
-    return [_index(project), *written]
-
-
-def _index(project: Project) -> Path:
-    reports = [Report(paper, project) for paper in project.paper_ids()]
-    tallies = {
-        r.paper: {source: tally(found.values()) for source, found in r.verdicts.items()} for r in reports
-    }
-    page = (
-        templates()
-        .get_template("index.html")
-        .render(
-            title="Are the papers' claims true?", papers=[r.ledger.paper for r in reports], tallies=tallies
+        report = Report(paper, project)
+        page = render(
+            "paper.html",
+            root="",
+            title=report.ledger.paper.title,
+            body=_execute(project, paper),
+            paper=report.ledger.paper,
+            parts=outcomes(entries_of(report, {})),
+            troubles=[claim for claim in report.ledger.all_claims() if claim.trouble],
         )
-    )
-    path = project.site / "index.html"
-    write_atomically(path, page.encode())
-    return path
+        path = project.site / f"{paper}.html"
+        write_atomically(path, page)
+        written.append(path)
+    reviews = weekly.weeks(project)
+    written += [weekly.render(project, week) for week in reviews]
+    return [write_site(project, reviews), *written]

@@ -47,7 +47,11 @@ def claims_table(ledger: Ledger, verdicts: Mapping[str, Mapping[str, Verdict]]) 
         }
         for claim in ledger.all_claims()
     ]
-    return templates().get_template("claims.html").render(rows=rows, sources=list(verdicts))
+    return (
+        templates()
+        .get_template("claims.html")
+        .render(rows=rows, sources=list(verdicts), paper=ledger.paper.id)
+    )
 
 
 def deviations_table(evidence: Evidence) -> str:

@@ -1,0 +1,66 @@
+"""What a verdict rests on: its arms, their records, and the code, data and machine these come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from repro.judge import Evidence
+from repro.ledger import TIERS, Claim, Ledger
+from repro.plan import Arm, claim_arms, setting_hash
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One arm of a claim, in words.
+
+    Attributes:
+        name: experiment and hash of its setting.
+        setting: what differs from the protocol.
+        function: of the paper's folder.
+    """
+
+    name: str
+    setting: str
+    function: str
+    records: str
+    code: list[str]
+    data: list[str]
+    environments: list[str]
+    computed: str
+
+
+def lineage(evidence: Evidence, claim: Claim, tier: str | None) -> list[Origin]:
+    """Return the arms that a claim's verdict at a tier rests on."""
+    known = next((t for t in TIERS if t == tier), None)
+    return [_origin(evidence, arm) for arm in dict.fromkeys(claim_arms(evidence.ledger, claim, known))]
+
+
+def _origin(evidence: Evidence, arm: Arm) -> Origin:
+    plan, records = evidence.ledger.experiments[arm.experiment], evidence.of(arm)
+    changed = {k: v for k, v in arm.setting.items() if v != plan.setting[k]}
+    seeds, dates = [r.seed for r in records], sorted(r.created for r in records)
+    return Origin(
+        name=f"{arm.experiment}/{setting_hash(arm.setting)}",
+        setting=", ".join(f"{k}={v}" for k, v in changed.items()) or "the protocol as it is",
+        function=plan.function,
+        records=f"{len(records)} records, seeds {seeds[0]}…{seeds[-1]}" if records else "no records",
+        code=sorted({r.code for r in records}),
+        data=sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}),
+        environments=list(dict.fromkeys(environment_in_words(r.environment) for r in records)),
+        computed=f"{dates[0]} to {dates[-1]}, {sum(r.seconds for r in records):.0f} s in all"
+        if records
+        else "",
+    )
+
+
+def environment_in_words(environment: Mapping[str, Any]) -> str:
+    """Return libraries, hardware and commit as one line."""
+    return ", ".join(f"{k} {v}" for k, v in environment.items() if v is not None)
+
+
+def command(ledger: Ledger, claim: Claim, tier: str | None) -> str:
+    """Return the one command that runs what a claim needs and judges it."""
+    at = f" --tier {tier}" if tier else ""
+    return f"repro run {ledger.paper.id} --claim {claim.id}{at} && repro explain {claim.id} --records local"

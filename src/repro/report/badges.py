@@ -1,0 +1,44 @@
+"""A badge per paper: an SVG of its own, and the JSON that badge services read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro.judge import Verdict
+from repro.ledger import Ledger
+from repro.records import write_atomically
+from repro.report.tables import templates
+
+WIDTH_OF_A_LETTER = (
+    6.6  # of 11 px DejaVu or Verdana, on average; the text is stretched to fit what is said here
+)
+
+
+def message(verdicts: Sequence[Verdict]) -> tuple[str, str]:
+    """Return what a badge says of a paper, and its colour; what was not settled counts for nothing."""
+    counts = Counter(str(v.outcome) for v in verdicts)
+    held, against = counts["reproduced"] + counts["better"], counts["contradicted"]
+    if counts["error"]:
+        return f"{counts['error']} of {len(verdicts)} claims in error", "#8b1a00"
+    if not held and not against:
+        return "nothing settled", "#666666"
+    text = f"{held} of {len(verdicts)} claims hold"
+    if against:
+        return f"{text}, {against} contradicted", "#a84a00"
+    return text, "#00664a"
+
+
+def write_badges(folder: Path, ledger: Ledger, verdicts: Sequence[Verdict]) -> list[Path]:
+    """Write ``<paper>.svg`` and ``<paper>.json`` (the schema of shields.io's endpoint badges)."""
+    label = ledger.paper.id.replace("_", " ")
+    text, colour = message(verdicts)
+    widths = [round(len(part) * WIDTH_OF_A_LETTER + 12) for part in (label, text)]
+    svg = templates().get_template("badge.svg").render(label=label, text=text, colour=colour, widths=widths)
+    endpoint = {"schemaVersion": 1, "label": label, "message": text, "color": colour.removeprefix("#")}
+    written = [folder / f"{ledger.paper.id}.svg", folder / f"{ledger.paper.id}.json"]
+    write_atomically(written[0], svg.encode())
+    write_atomically(written[1], (json.dumps(endpoint) + "\n").encode())
+    return written

@@ -1,0 +1,126 @@
+"""The size-generalisation figure that every paper with such claims has: error against size, in and out of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from repro.generalisation import Errors
+from repro.judge import JUDGED_TIERS, Evidence
+from repro.ledger import GeneralisationClaim, Ledger, Tier
+from repro.plan import Arm, generalisation_arms
+from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
+from repro.words import number
+
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = "os^Dvp"
+COLUMNS = 2
+MOST_TICKS = 9  # more sizes than this are labelled by powers of ten
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm: how it is called, and whether its models were trained at each size."""
+
+    arm: Arm
+    name: str
+    same_size: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a claim measures, with the curves of all claims that measure it."""
+
+    claim: GeneralisationClaim
+    curves: list[Curve]
+
+
+def _panels(ledger: Ledger, evidence: Evidence) -> list[Panel]:
+    """Return the distinct things that the claims measure, each with its arms that have records."""
+    panels: dict[tuple[str, Arm], Panel] = {}
+    for claim in ledger.all_claims():
+        if not isinstance(claim, GeneralisationClaim):
+            continue
+        for tier in (None, *JUDGED_TIERS):
+            curves = _curves(ledger, evidence, claim, tier)
+            if curves:
+                own = generalisation_arms(ledger, claim, tier)[""][0]
+                panel = panels.setdefault((claim.measure.quantity, own), Panel(claim, []))
+                panel.curves.extend(c for c in curves if c.arm not in [known.arm for known in panel.curves])
+                break
+    return list(panels.values())
+
+
+def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier: Tier | None) -> list[Curve]:
+    if tier and tier not in ledger.experiments[claim.measure.experiment].tiers:
+        return []
+    curves = []
+    for name, (own, same) in generalisation_arms(ledger, claim, tier).items():
+        called = name.replace("_", " ") or "as claimed"
+        curves += [Curve(own, called, False), *([Curve(same, called, True)] if same else [])]
+    return [curve for curve in curves if evidence.of(curve.arm)]
+
+
+def _title(claim: GeneralisationClaim) -> str:
+    parts = [claim.measure.experiment, *(f"{k} {v}" for k, v in claim.measure.setting.items())]
+    return fill(", ".join(parts).replace("_", " "), 44)
+
+
+def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
+    """Draw error against size for what a paper's generalisation claims measure; None where nothing was run."""
+    panels = _panels(ledger, evidence)
+    if not panels:
+        return None
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    fig = new_figure(4.6 * columns, 4.2 * rows)
+    axes = fig.subplots(rows, columns, squeeze=False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        claim, quantity = panel.claim, panel.claim.measure.quantity
+        first, last = min(claim.trained), max(claim.trained)
+        axis.axvspan(first, last, color="#e3e3e3", zorder=0, linewidth=4 if first == last else 0)
+        names = list(dict.fromkeys(curve.name for curve in panel.curves))
+        for curve in panel.curves:
+            k = names.index(curve.name) % len(COLOURS)
+            found = evidence.by_index(curve.arm, quantity)
+            label = f"{curve.name} ({len(found)} seeds)" if not curve.same_size else None
+            _curve(axis, found, COLOURS[k], MARKERS[k] + ("--" if curve.same_size else "-"), label)
+        if any(curve.same_size for curve in panel.curves):
+            axis.plot([], [], "--", color=GREY, label="trained at each size")
+        if claim.relative_to == "nothing":
+            axis.axhline(claim.limit, color=GREY, linestyle=":", linewidth=1.5, label="limit")
+        sizes = sorted({s for curve in panel.curves for s in evidence.curve(curve.arm, quantity)[0]})
+        if sizes and len(sizes) <= MOST_TICKS:
+            axis.set_xticks(sizes, [number(s) for s in sizes])
+            axis.xaxis.minorticks_off()
+        unit, name = ledger.quantities[quantity].unit, quantity.replace("_", " ")
+        axis.set_title(_title(claim), fontsize=9)
+        axis.set_xlabel((ledger.experiments[claim.measure.experiment].index or "size").replace("_", " "))
+        axis.set_ylabel(name if unit == "1" else f"{name} [{unit}]")
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_visible(False)
+    quantities = dict.fromkeys(panel.claim.measure.quantity.replace("_", " ") for panel in panels)
+    return Drawn(
+        fig,
+        f"Generalisation in size: {ledger.paper.title}",
+        f"{', '.join(quantities)} against system size, for each arm of the paper's generalisation claims",
+        "Median over seeds on logarithmic axes, bands from the smallest to the largest seed. Grey: the range of the "
+        "training sizes. Dashed, in the colour of its arm: models trained at each size. Dotted: the limit, where the "
+        "error itself is judged.",
+    )
+
+
+def _curve(axis: Axes, found: Errors, colour: str, style: str, label: str | None) -> None:
+    sizes = sorted({size for curve in found.values() for size in curve})
+    columns = {size: [curve[size] for curve in found.values() if curve.get(size, 0) > 0] for size in sizes}
+    xs = [size for size in sizes if columns[size]]
+    if not xs:
+        return
+    low, high = [min(columns[x]) for x in xs], [max(columns[x]) for x in xs]
+    axis.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.plot(xs, [float(np.median(columns[x])) for x in xs], style, color=colour, markersize=4, label=label)
+    axis.set(xscale="log", yscale="log")

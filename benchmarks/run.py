@@ -15,7 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # in place of this folder: `benchmarks` and `papers` are folders of the project
 
-from benchmarks import dictionary_pyg, gat_pyg, gcn_pyg, memory  # noqa: E402
+from benchmarks import (  # noqa: E402
+    dictionary_pyg,
+    diffusion_diffusers,
+    gat_pyg,
+    gcn_pyg,
+    graph_networks_pyg,
+    graph_transformer_pyg,
+    memory,
+)
 from benchmarks.peer import Comparison, DisagreementError, entries, progress, report  # noqa: E402
 from repro.errors import DataUnavailable, ReproError  # noqa: E402
 from repro.records import write_atomically  # noqa: E402
@@ -26,6 +34,9 @@ BENCHMARKS: Sequence[Benchmark] = (
     memory.comparisons,
     gat_pyg.comparisons,
     dictionary_pyg.comparisons,
+    graph_networks_pyg.comparisons,
+    diffusion_diffusers.comparisons,
+    graph_transformer_pyg.comparisons,
 )
 
 

@@ -43,13 +43,15 @@ ALLOWED: dict[str, set[str]] = {
     "stopping": set(),
     "ensemble": {"randomness"},
     "nn": {"nn", "randomness"},
+    "node_classification": set(),
+    "physics": {"errors", "physics", "randomness"},
     "data": {"data", "errors"},
     "run": {"context", "data", "errors", "freshness", "ledger", "plan", "project", "provenance", "records"},
     "deviations": {"judge", "ledger", "plan", "statistics"},
     "exceptions": {"errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }
-TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "provenance"}
+TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "node_classification", "physics", "provenance"}
 TORCH_LATE = {"run", "provenance"}  # only inside functions: who plans or judges must not load it
 
 

@@ -26,6 +26,15 @@ NO_DROPOUT = Dropout()
 steady = settings(max_examples=40, deadline=None, derandomize=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On so small a graph threads only wait for each other, above all beside other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 # ------------------------------------------------------------------ attention over edges
 
 
@@ -291,9 +300,9 @@ SETTING = {
     "l2": 5e-4,
     "decay_on": "all",
     "learning_rate": 0.05,
-    "epochs": 200,
+    "epochs": 40,
     "early_stopping": "released_code",
-    "patience": 5,
+    "patience": 3,
     "weights": "best",
     "labels": "true",
 }
@@ -330,18 +339,18 @@ def run(seeds: list[int], **changes: object) -> dict[int, Trajectory]:
 @pytest.mark.parametrize("model", ["gat", "gatv2", "constant", "gcn"])
 def test_a_seed_does_not_depend_on_its_neighbours(model: str) -> None:
     """Seeds stop at different epochs; alone and among others each gives the same numbers to the last bit."""
-    together = run([0, 1, 2, 3, 4], model=model)
+    together = run([0, 1, 2, 3], model=model)
     assert len({len(t.loss) for t in together.values()}) > 1
-    for seed in (1, 4):
+    for seed in (1, 3):
         alone = run([seed], model=model)[seed]
         assert torch.equal(alone.loss, together[seed].loss)
         assert torch.equal(alone.test.nan_to_num(-1), together[seed].test.nan_to_num(-1))
 
 
 def test_training_ends_where_the_rule_says() -> None:
-    for trajectory in run([0, 1, 2]).values():
-        assert trajectory.stops("released_code", 5) == len(trajectory.loss) < 200
-    assert all(len(t.loss) == 30 for t in run([0], early_stopping="none", epochs=30).values())
+    for trajectory in run([0, 1, 2], epochs=150).values():
+        assert trajectory.stops("released_code", 3) == len(trajectory.loss) < 150
+    assert all(len(t.loss) == 10 for t in run([0], early_stopping="none", epochs=10).values())
 
 
 def test_the_network_learns_and_the_controls_do_not() -> None:
@@ -403,7 +412,7 @@ def test_rules_that_read_the_same_training_train_once(monkeypatch: pytest.Monkey
     assert calls == [[0, 1]] * 3, "one for all rules, and one for the last weights of each shorter one"
     for weights in ("best", "last"):
         own = dict(trajectories(toy(), {**SETTING, "early_stopping": "paper", "weights": "last"}, [1]))[1]
-        expected = own.tested("paper", own.stops("paper", 5), weights)
+        expected = own.tested("paper", own.stops("paper", 3), weights)
         assert found["paper", weights][1]["test_accuracy"] == expected
     dict(experiments.transductive({**SETTING, "dropout": 0.5}, [0], Context(tmp_path)))
     assert calls[3:] == [[0]], "another protocol is another run"

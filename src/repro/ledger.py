@@ -73,11 +73,15 @@ class Margin(Strict):
 
 
 class Quantity(Strict):
-    """A named number that an experiment measures."""
+    """A named number that an experiment measures.
+
+    ``unjudged`` marks one that is reported or drawn beside others, and that no claim needs.
+    """
 
     meaning: str
     unit: str
     better: Literal["higher", "lower", "neither"] = "neither"
+    unjudged: bool = False
 
 
 class TierPlan(Strict):

@@ -216,8 +216,8 @@ def _check(ledger: Ledger, document: _Document) -> None:
     for item, at in _places(ledger):
         _check_measure(ledger, item, document, at)
         used.add(item.measure.quantity)
-    for quantity in ledger.quantities:
-        if quantity not in used:
+    for quantity, declared in ledger.quantities.items():
+        if quantity not in used and not declared.unjudged:
             document.fail("no claim uses this quantity", ("quantities", quantity))
     for name, control in ledger.controls.items():
         experiments = {c.measure.experiment for c in ledger.all_claims() if name in c.controls}

@@ -1,0 +1,35 @@
+# %%
+from repro.report.notebook import Report
+
+report = Report.of("diffusion")
+report.heading()
+
+# %% [markdown]
+# ## What we found
+
+# %%
+report.found()
+
+# %% [markdown]
+# ## Figures
+
+# %%
+report.figures()
+
+# %% [markdown]
+# ## Every claim
+
+# %%
+report.claims()
+
+# %% [markdown]
+# ## Where paper, released code and we differ
+
+# %%
+report.deviations()
+
+# %% [markdown]
+# ## What the numbers rest on
+
+# %%
+report.provenance()

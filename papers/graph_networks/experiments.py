@@ -1,0 +1,236 @@
+"""Interaction Networks (1612.00222): next velocities and potential energy, at the training size and at others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from papers.graph_networks.domains import TRAINED, Pairs, pairs
+from papers.graph_networks.model import Flat, InteractionNetwork
+from papers.graph_networks.training import Rows, draw, each, fit, part_of, whole
+from repro import randomness
+from repro.context import Context
+from repro.ensemble import Ensemble
+from repro.nn.topology import Incidence
+
+TESTED = {"nbody": (3, 6, 9, 12, 16, 24), "balls": (3, 6, 9), "string": (5, 15, 30)}
+SAME_SIZE = {"nbody": (3, 12), "balls": (3, 9), "string": (5, 30)}  # the sizes of Table 3
+NOISED, NOISE = 0.2, 0.05  # share of the examples, and the noise's sd in sd of the data
+NOISE_FULL, NOISE_OFF = 50 / 2000, 250 / 2000  # share of training until which it is full, and from which none
+
+
+def inputs(x: Tensor, v: Tensor, data: Pairs) -> tuple[Tensor, Tensor]:
+    """Return relations ``(*, E, R)``, differences of states and all attributes, and objects ``(*, N, O)``, no places.
+
+    Only objects that move are updated; those that do not come last.
+    """
+    sender, receiver = data.topology.sender, data.topology.receiver
+    both = torch.cat([x, v], -1)
+    a = data.attributes
+    relations = torch.cat(
+        [
+            both[..., receiver, :] - both[..., sender, :],
+            a[..., receiver, :],
+            a[..., sender, :],
+            data.relations,
+        ],
+        -1,
+    )
+    return relations, torch.cat([v, a], -1)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The paper's normalisation: the median becomes 0, the 5th and 95th percentiles become -1 and 1."""
+
+    middle: Tensor
+    half: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Scale:
+        """Return the scale of ``(S, P, K, F)`` per seed and feature."""
+        rows = values.flatten(1, -2)
+        rows = rows[:, :: max(1, rows.shape[1] // 50_000)]
+        low, middle, high = rows.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=rows.dtype), 1)
+        half = (high - low) / 2
+        # A feature that hardly varies, such as a flag, is scaled by its largest deviation.
+        rest = (rows - middle[:, None]).abs().amax(1)
+        half = torch.where(half > 0, half, torch.where(rest > 0, rest, 1.0))
+        return cls(middle[:, None, None], half[:, None, None])
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Return normalised values as float32."""
+        return ((values - self.middle) / self.half).float()
+
+
+def _at(data: Pairs, index: Tensor) -> Pairs:
+    s = torch.arange(len(index))[:, None]
+    chosen = {
+        name: getattr(data, name)[s, index]
+        for name in ("x", "v", "attributes", "relations", "target", "energy")
+    }
+    return replace(data, **chosen)
+
+
+def _noise(data: Pairs, seeds: Tensor, step: int, share: float) -> tuple[Tensor, Tensor]:
+    """Return positions and velocities with noise on a share of the examples (Section 4.2)."""
+    if share <= 0:
+        return data.x, data.v
+    count = data.x[0, 0].numel()
+    u = randomness.uniform(randomness.key(seeds, "noise", step), data.x.shape[1] * (4 * count + 1)).double()
+    u = u.view(len(seeds), data.x.shape[1], -1)
+    noised = (u[..., -1] < share)[..., None, None]
+    # Box and Muller's normal numbers.
+    radius, angle = (-2 * (1 - u[..., : 2 * count]).log()).sqrt(), 2 * torch.pi * u[..., 2 * count : -1]
+    normal = (radius * angle.cos()).view(*data.x.shape[:2], 2, *data.x.shape[2:])
+    sd = [each(lambda p: p.std((0, 1), keepdim=True), part) for part in (data.x, data.v)]
+    return tuple(part + noised * NOISE * sd[i] * normal[:, :, i] for i, part in enumerate((data.x, data.v)))  # type: ignore[return-value]
+
+
+Predict = Callable[[Pairs], Tensor]
+"""Moments to next velocities ``(S, P, N, 2)``, or potential energies ``(S, P, 1)``."""
+
+
+def train(
+    setting: Mapping[str, Any],
+    seeds: Sequence[int],
+    size: int,
+    tick: Callable[[float], None],
+    energy: bool = False,
+) -> Predict:
+    """Train one network per seed on scenes of ``size``."""
+    numbers = torch.tensor(list(seeds))
+    data = pairs(
+        setting,
+        numbers,
+        "train",
+        setting["scenes"],
+        setting["pairs"],
+        size,
+        balanced=setting["balanced"] and not energy,
+    )
+    relations, objects = inputs(data.x, data.v, data)
+    moving = data.target.shape[2]
+    scale_r = Scale.of(relations) if relations.shape[2] else None
+    scale_o = Scale.of(objects[:, :, :moving])
+    change = setting["predict"] == "change"
+    answers = data.energy.unsqueeze(-2) if energy else data.target - data.v[:, :, :moving] * change
+    mean = each(lambda a: a.mean((0, 1), keepdim=True), answers)
+    sd = each(lambda a: a.std((0, 1), keepdim=True).clamp(min=1e-9), answers)
+    widths = relations.shape[-1], objects.shape[-1]
+
+    def build(seed: int) -> nn.Module:
+        if setting["model"] == "mlp":
+            return Flat(*widths, moving, relations.shape[2], energy, seed)
+        return InteractionNetwork(*widths, setting["hidden"], setting["model"] == "interaction", energy, seed)
+
+    ensemble = Ensemble(build, seeds)
+
+    def network(x: Tensor, v: Tensor, moments: Pairs) -> Tensor:
+        r, o = inputs(x, v, moments)
+        topology = among_moving(moments.topology, moments.target.shape[2])
+        r = scale_r(r) if scale_r else r.float()
+        return ensemble(topology, per_seed=[r, scale_o(o[:, :, : moments.target.shape[2]])])
+
+    batch = whole(setting["batch"] * TRAINED[setting["domain"]] / size)
+
+    def loss(step: int) -> Tensor:
+        done = step / setting["steps"]
+        fade = min(1.0, max(0.0, (NOISE_OFF - done) / (NOISE_OFF - NOISE_FULL)))
+        moments = _at(data, draw(numbers, "batch", step, batch, setting["pairs"]))
+        x, v = _noise(moments, numbers, step, NOISED * fade if setting["noise"] else 0.0)
+        found = network(x, v, moments)
+        wanted = moments.energy if energy else moments.target - v[:, :, :moving] * change
+        scaled = (wanted - (mean[:, :, 0] if energy else mean)) / (sd[:, :, 0] if energy else sd)
+        return (found - scaled.float()).square().flatten(1).mean(1)
+
+    fit(
+        ensemble, loss, setting["steps"], setting["learning_rate"], lambda step: tick(step / setting["steps"])
+    )
+
+    @torch.no_grad()
+    def predict(moments: Pairs) -> Tensor:
+        found = []
+        at_once = whole(10_000 / max(1, len(moments.topology.sender)))  # what fits the caches
+        for part in torch.arange(moments.x.shape[1]).split(at_once):
+            here = _at(moments, part.expand(len(numbers), -1))
+            y = network(here.x, here.v, here).double()
+            if energy:
+                found.append(y * sd[:, :, 0] + mean[:, :, 0])
+            else:
+                found.append(y * sd + mean + here.v[:, :, : here.target.shape[2]] * change)
+        return torch.cat(found, 1)
+
+    return predict
+
+
+def among_moving(topology: Incidence, moving: int) -> Incidence:
+    """Return the topology for effects alone: its receivers all move, its senders are not looked at any more."""
+    return Incidence(topology.receiver, topology.receiver, moving)
+
+
+def prediction(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """Tables 2 and 3: the mean squared error of the next velocity, and its ratio to the constant velocity's."""
+    domain, same_size = setting["domain"], setting["trained_on"] == "same_size"
+    sizes = SAME_SIZE[domain] if same_size else TESTED[domain]
+    if setting["model"] == "mlp":
+        sizes = (TRAINED[domain],)  # it has no other size
+    sizes = tuple(n for n in sizes if n <= max(setting["largest"], sizes[0]))
+    # The string is trained with one end pinned, whatever is tested.
+    transfer = {**setting, "ends_pinned": 1}
+    for chunk in context.chunks(seeds, bytes_per_seed(setting), largest=3):
+        by_size = []
+        if same_size:
+            for i, n in enumerate(sizes):
+                predict = train(setting, chunk, n, part_of(context.tick, i, len(sizes)))
+                by_size.append(measured(setting, chunk, n, predict))
+        else:
+            predict = train(transfer, chunk, TRAINED[domain], context.tick)
+            by_size = [measured(setting, chunk, n, predict) for n in sizes]
+        yield from zip(chunk, (list(rows) for rows in zip(*by_size, strict=True)), strict=True)
+
+
+def bytes_per_seed(setting: Mapping[str, Any]) -> float:
+    """Return what one seed needs: its pairs, and the trajectories that they are chosen from."""
+    return 1.5e3 * setting["pairs"] + 4e5 * setting["scenes"]
+
+
+def held_out(setting: Mapping[str, Any], seeds: Sequence[int], size: int) -> Pairs:
+    """Return every seed's test moments, from scenes of their own."""
+    numbers = torch.tensor(seeds)
+    return pairs(
+        setting, numbers, "test", setting["test_scenes"], setting["test_pairs"], size, balanced=False
+    )
+
+
+def measured(
+    setting: Mapping[str, Any], seeds: Sequence[int], size: int, predict: Predict
+) -> list[dict[str, float]]:
+    """Return every seed's row for a size."""
+    data = held_out(setting, seeds, size)
+    before = data.v[:, :, : data.target.shape[2]]
+
+    def relative(found: Tensor, v: Tensor, target: Tensor) -> Tensor:
+        return (found - target).square().mean() / (v - target).square().mean()
+
+    return [
+        {"size": size, "relative_error": float(e)} for e in each(relative, predict(data), before, data.target)
+    ]
+
+
+def energy(
+    setting: Mapping[str, Any], seeds: Sequence[int], context: Context
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Section 5.2: the mean squared error of the potential energy, over its variance."""
+    for chunk in context.chunks(seeds, bytes_per_seed(setting), largest=3):
+        size = TRAINED[setting["domain"]]
+        predict = train(setting, chunk, size, context.tick, energy=True)
+        data = held_out(setting, chunk, size)
+        error = each(
+            lambda found, true: (found - true).square().mean() / true.var(), predict(data), data.energy
+        )
+        yield from ((seed, {"energy_error": e}) for seed, e in zip(chunk, error.tolist(), strict=True))

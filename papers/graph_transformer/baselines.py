@@ -1,0 +1,117 @@
+"""GCN, GAT and GatedGCN, which Table 2 compares with, as arXiv:2003.00982 and its code define them, written dense.
+
+Shapes and arguments are those of :mod:`papers.graph_transformer.model`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from papers.graph_transformer.model import BatchNorm, Network, _heads, by_block, graph_transformer
+
+
+class GCNLayer(nn.Module):
+    """h_i ← h_i + ReLU BN (U mean_j h_j + b) over the neighbours j; no self-loops."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.U, self.norm = nn.Linear(width, width), BatchNorm(width)
+
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the module."""
+        mean = by_block(lambda P, x: P @ x / P.sum(-1, keepdim=True).clamp(min=1), pairs, h)
+        return h + torch.relu(self.norm(self.U(mean), nodes)), e
+
+
+class GATLayer(nn.Module):
+    """h_i ← h_i + ELU BN ‖_k Σ_j softmax_j (LeakyReLU (a·[U h_i ‖ U h_j])) U h_j, slope 0.2."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.U = nn.Linear(width, width, bias=False)
+        self.a_own, self.a_other = (nn.Linear(width // heads, heads, bias=False) for _ in range(2))
+        self.bias, self.norm = nn.Parameter(torch.zeros(width)), BatchNorm(width)
+
+    def attend(self, pairs: Tensor, h: Tensor) -> Tensor:
+        """Return the sum over neighbours of a block, (b, m, d)."""
+        z = _heads(self.U(h), self.heads)  # (b, H, m, d / H)
+        own = (z * self.a_own.weight.unsqueeze(-2)).sum(-1)
+        other = (z * self.a_other.weight.unsqueeze(-2)).sum(-1)
+        here = pairs.unsqueeze(-3)
+        scores = functional.leaky_relu(own.unsqueeze(-1) + other.unsqueeze(-2), 0.2)
+        scores = scores.masked_fill(here == 0, -1e30)  # or the maximum would be that of nodes out of reach
+        w = torch.exp(scores - scores.amax(-1, keepdim=True).detach()) * here
+        out = (w @ z) / w.sum(-1, keepdim=True).clamp(min=1e-30)
+        return out.transpose(-3, -2).flatten(-2)
+
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the module."""
+        out = by_block(self.attend, pairs, h) + self.bias
+        return h + functional.elu(self.norm(out, nodes)), e
+
+
+class GatedGCNLayer(nn.Module):
+    """h_i ← h_i + ReLU BN (A h_i + Σ_j η_ij ⊙ B h_j), e_ij ← e_ij + ReLU BN (C e_ij + D h_j + E h_i).
+
+    η_ij = σ(ê_ij) / (Σ_j' σ(ê_ij') + 10^-6), ê the bracket of the edge update.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.A, self.B, self.C, self.D, self.E = (nn.Linear(width, width) for _ in range(5))
+        self.norm_h, self.norm_e = BatchNorm(width), BatchNorm(width)
+
+    def forward(
+        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the module; e is (B, n, n, d), and there is one block."""
+        (P,) = pairs
+        e_hat = self.C(e) + self.D(h).unsqueeze(-3) + self.E(h).unsqueeze(-2)
+        gate = torch.sigmoid(e_hat) * P.unsqueeze(-1)
+        gathered = (gate * self.B(h).unsqueeze(-3)).sum(-2) / (gate.sum(-2) + 1e-6)
+        out = self.norm_h(self.A(h) + gathered, nodes)
+        return h + torch.relu(out), e + torch.relu(self.norm_e(e_hat, P))
+
+
+MODELS = ("gt", "gcn", "gat", "gatedgcn")
+
+
+def network(
+    model: str,
+    *,
+    tokens: int,
+    bonds: int,
+    out: int,
+    width: int,
+    layers: int,
+    heads: int,
+    encoding: str,
+    eigenvectors: int,
+    roles: int,
+    graph_level: bool,
+    norm: str,
+    clamp: str,
+    seed: int,
+) -> Network:
+    """Return the network of one row of Table 2; see :class:`~papers.graph_transformer.model.Network`.
+
+    GCN and GAT read no edge features; GatedGCN starts from a constant where the data has none.
+    """
+    common = (encoding, eigenvectors, roles, graph_level)
+    if model == "gt":
+        return graph_transformer(tokens, bonds, out, width, layers, heads, *common, norm, clamp, seed)
+    if model == "gatedgcn":
+        stack: list[nn.Module] = [GatedGCNLayer(width) for _ in range(layers)]
+        return Network(tokens, bonds, out, width, stack, *common, edge_width=width, seed=seed)
+    if model == "gcn":
+        stack = [GCNLayer(width) for _ in range(layers)]
+    else:
+        stack = [GATLayer(width, heads) for _ in range(layers)]
+    return Network(tokens, 0, out, width, stack, *common, seed=seed)

@@ -1,0 +1,173 @@
+"""Sets of small graphs as padded tensors, and the batches that the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from papers.graph_transformer.encodings import cached_eigenvectors, wl_roles
+from papers.graph_transformer.model import Batch
+from repro.data import sbm, zinc
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a data set fixes in a network: vocabularies, outputs, and whether a graph or a node is predicted."""
+
+    tokens: int
+    bonds: int
+    out: int
+    roles: int
+    graph_level: bool
+
+
+TASKS = {
+    "zinc": Task(tokens=zinc.ATOMS, bonds=zinc.BONDS + 1, out=1, roles=37, graph_level=True),
+    **{
+        name: Task(tokens=model.tokens, bonds=0, out=model.classes, roles=100, graph_level=False)
+        for name, model in sbm.MODELS.items()
+    },
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Graphs:
+    """G graphs, padded to N nodes.
+
+    Attributes:
+        tokens: int64 (G, N).
+        edges: uint8 (G, N, N), 0 for no edge, else the edge's type.
+        sizes: int64 (G,).
+        targets: int64 (G, N), -1 on padding, or float (G,).
+        encoding: float (G, N, k), int64 (G, N), or float (G, N, 0).
+        full: whether all pairs of different nodes attend to each other and all edge types are 0.
+    """
+
+    tokens: Tensor
+    edges: Tensor
+    sizes: Tensor
+    targets: Tensor
+    encoding: Tensor
+    full: bool
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def to(self, device: str) -> Graphs:
+        """Return the same on a device."""
+        moved = (x.to(device) for x in (self.tokens, self.edges, self.sizes, self.targets, self.encoding))
+        return Graphs(*moved, self.full)
+
+    def batch(self, index: Tensor, blocks: int = 1) -> tuple[Batch, Tensor]:
+        """Return the graphs at ``index`` (B,) or (S, B) and their targets, the largest first, cropped to its size.
+
+        ``blocks``: into how many blocks of similar size the pairs are divided.
+        """
+        index = index.gather(-1, self.sizes[index].argsort(dim=-1, descending=True, stable=True))
+        n = int(self.sizes[index].max())
+        nodes = torch.arange(n, device=index.device) < self.sizes[index].unsqueeze(-1)
+        edges = self.edges[index][..., :n, :n]
+        if self.full:
+            apart = ~torch.eye(n, dtype=torch.bool, device=index.device)
+            pairs, bonds = nodes.unsqueeze(-1) & nodes.unsqueeze(-2) & apart, torch.zeros_like(edges)
+        else:
+            pairs, bonds = edges > 0, edges
+        targets, share = self.targets[index], -(-index.shape[-1] // blocks)
+        pairs = pairs.split(share, index.dim() - 1)
+        batch = Batch(
+            self.tokens[index][..., :n],
+            bonds.long(),
+            tuple(_block(part, self.sizes[i]) for part, i in zip(pairs, index.split(share, -1), strict=True)),
+            nodes.float(),
+            # The axis of the nodes is the last but one of eigenvectors and the last of roles.
+            self.encoding[index].narrow(index.dim(), 0, n),
+        )
+        return batch, targets if targets.dim() == index.dim() else targets[..., :n]
+
+
+def _block(pairs: Tensor, sizes: Tensor) -> Tensor:
+    """Return pairs (..., b, n, n) as floats, cropped to the largest of the block's graphs."""
+    m = int(sizes.max())
+    return pairs[..., :m, :m].float()
+
+
+def pad(
+    tokens: Sequence[np.ndarray],
+    edges: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray] | Sequence[float],
+    encodings: Sequence[np.ndarray] | None,
+    full: bool,
+) -> Graphs:
+    """Return graphs given one by one, as arrays of their own size, as one padded set."""
+    sizes = [len(t) for t in tokens]
+    count, n = len(sizes), max(sizes)
+    node = np.zeros((count, n), dtype=np.int64)
+    pair = np.zeros((count, n, n), dtype=np.uint8)
+    graph_level = np.ndim(targets[0]) == 0
+    label = np.asarray(targets, dtype=np.float32) if graph_level else np.full((count, n), -1, dtype=np.int64)
+    width = () if encodings is None else encodings[0].shape[1:]
+    kind = np.float32 if encodings is None else encodings[0].dtype
+    code = np.zeros((count, n, *((0,) if encodings is None else width)), dtype=kind)
+    for g, size in enumerate(sizes):
+        node[g, :size] = tokens[g]
+        pair[g, :size, :size] = edges[g]
+        if not graph_level:
+            label[g, :size] = targets[g]
+        if encodings is not None:
+            code[g, :size] = encodings[g]
+    return Graphs(*map(torch.from_numpy, (node, pair, np.asarray(sizes), label, code)), full)
+
+
+def encode(
+    adjacencies: Sequence[np.ndarray], encoding: str, eigenvectors: int, cache: Path
+) -> list[np.ndarray] | None:
+    """Return the positional encodings of some graphs; None for ``none``."""
+    if encoding == "laplacian":
+        return cached_eigenvectors(adjacencies, eigenvectors, cache)
+    return [wl_roles(A) for A in adjacencies] if encoding == "wl" else None
+
+
+def load(
+    dataset: str,
+    split: str,
+    count: int,
+    *,
+    full: bool,
+    encoding: str,
+    eigenvectors: int,
+    root: Path,
+    sizes: tuple[int, int] = sbm.SIZES,
+) -> Graphs:
+    """Return the first ``count`` graphs of a split of ``zinc``, ``pattern`` or ``cluster``; 0 for all of them.
+
+    Eigenvectors are computed once and kept in the project's ``.cache`` folder. They are those of the graph itself, also
+    where attention is full.
+
+    Args:
+        dataset, split: which.
+        count: how many graphs.
+        full, encoding, eigenvectors: see :class:`Graphs` and :func:`encode`.
+        root: the project's folder.
+        sizes: smallest and largest community of block-model graphs.
+    """
+    cache = root / ".cache" / "laplacian"
+    if dataset == "zinc":
+        molecules = zinc.load(split, count or None, root)
+        codes = encode([m.bonds > 0 for m in molecules], encoding, eigenvectors, cache)
+        return pad(
+            [m.atoms for m in molecules],
+            [m.bonds for m in molecules],
+            [m.target for m in molecules],
+            codes,
+            full,
+        )
+    drawn = sbm.graphs(dataset, split, count or None, sizes=sizes)
+    codes = encode([g.adjacency for g in drawn], encoding, eigenvectors, cache)
+    return pad(
+        [g.features for g in drawn], [g.adjacency for g in drawn], [g.labels for g in drawn], codes, full
+    )

@@ -1,0 +1,245 @@
+"""The protocol: Adam, plateau schedule, last epoch; metrics and loss as in the released code.
+
+Seeds are stacked (`repro.ensemble`): each has its own weights, data order, sign flips and learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from papers.graph_transformer.baselines import network
+from papers.graph_transformer.graphs import Graphs, Task
+from papers.graph_transformer.model import Batch, Network
+from repro import randomness
+from repro.ensemble import Ensemble
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return (V - n_k) / V per class k of the V labels (S, V) that are not -1; 0 for a class that is not there."""
+    counts = functional.one_hot(labels.clamp(min=0), classes).mul((labels >= 0).unsqueeze(-1)).sum(-2).float()
+    total = counts.sum(-1, keepdim=True)
+    return (total - counts) / total * (counts > 0)
+
+
+def classification_loss(logits: Tensor, labels: Tensor, weighted: bool) -> Tensor:
+    """Return the class-weighted cross-entropy (S,) of logits (S, B, n, C) over the nodes of a batch."""
+    labels = labels.flatten(1)
+    log_p = (
+        torch.log_softmax(logits.flatten(1, 2), -1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    )
+    mask = (labels >= 0).float()
+    if weighted:
+        mask = mask * class_weights(labels, logits.shape[-1]).gather(-1, labels.clamp(min=0))
+    return -(mask * log_p).sum(-1) / mask.sum(-1)
+
+
+def hits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return right predictions and nodes per class, each (S, C), of one batch."""
+    classes = logits.shape[-1]
+    labels = labels.flatten(1)
+    there = functional.one_hot(labels.clamp(min=0), classes) * (labels >= 0).unsqueeze(-1)
+    right = there * (logits.flatten(1, 2).argmax(-1) == labels).unsqueeze(-1)
+    return right.sum(1).double(), there.sum(1).double()
+
+
+class Accuracy:
+    """Class-balanced accuracy in %, over S seeds: means over the classes that occur of within-class recall.
+
+    ``batch_mean``: of each batch, then averaged over batches (the released code: it depends on the batch size).
+    ``pooled``: of all nodes at once. ``plain``: the share of right nodes, classes aside.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, right: Tensor, there: Tensor) -> None:
+        """Take one batch's counts per class, each (S, C)."""
+        self._batches.append((right, there))
+
+    @staticmethod
+    def _balanced(right: Tensor, there: Tensor) -> Tensor:
+        occurs = there > 0
+        return 100 * (right / there.clamp(min=1)).sum(-1) / occurs.sum(-1)
+
+    def value(self, metric: str) -> Tensor:
+        """Return the accuracy (S,) by one of the three definitions."""
+        if metric == "batch_mean":
+            return torch.stack([self._balanced(r, t) for r, t in self._batches]).mean(0)
+        right, there = (torch.stack(x).sum(0) for x in zip(*self._batches, strict=True))
+        return self._balanced(right, there) if metric == "pooled" else 100 * right.sum(-1) / there.sum(-1)
+
+
+class Plateau:
+    """The learning rate's factor per seed: times ``factor`` after ``patience`` epochs without a lower loss.
+
+    The rule of torch's ``ReduceLROnPlateau`` with its relative threshold of 10^-4.
+    """
+
+    def __init__(self, seeds: int, factor: float, patience: int, device: str = "cpu") -> None:
+        self.scale = torch.ones(seeds, dtype=torch.float64, device=device)
+        self._best = torch.full((seeds,), float("inf"), device=device)
+        self._bad = torch.zeros(seeds, device=device)
+        self._factor, self._patience = factor, patience
+
+    def update(self, loss: Tensor) -> None:
+        """Take the validation losses (S,) of an epoch."""
+        better = loss < self._best * (1 - 1e-4)
+        self._best = torch.where(better, loss, self._best)
+        self._bad = torch.where(better, 0, self._bad + 1)
+        due = self._bad > self._patience
+        self.scale = torch.where(due, self.scale * self._factor, self.scale)
+        self._bad[due] = 0
+
+
+def flip_signs(batch: Batch, how: str, seeds: Tensor, step: int) -> Batch:
+    """Return a stacked batch (S, B, n, k) with the eigenvectors' signs drawn anew.
+
+    ``batch``: one sign per eigenvector for the whole batch, as in the code; ``graph``: one per graph; ``none``.
+    """
+    if how == "none" or not batch.encoding.is_floating_point() or batch.encoding.shape[-1] == 0:
+        return batch
+    S, B, _, k = batch.encoding.shape
+    count = B if how == "graph" else 1
+    bits = randomness.uniform(randomness.key(seeds, "signs", step), count * k) < 0.5
+    signs = torch.where(bits, -1.0, 1.0).view(S, count, 1, k).to(batch.encoding.device)
+    return batch._replace(encoding=batch.encoding * signs)
+
+
+def build(setting: Mapping[str, Any], task: Task, seed: int) -> Network:
+    """Return the network of a setting with a seed's initial weights."""
+    names = ("width", "layers", "heads", "encoding", "eigenvectors", "norm", "clamp")
+    choices = {name: setting[name] for name in names}
+    return network(setting["model"], **vars(task), **choices, seed=seed)
+
+
+class Trainer:
+    """S seeds of one network with their optimizer and schedule.
+
+    Args:
+        setting: see the experiments ``zinc``, ``cluster`` and ``pattern`` in ``paper.yaml``.
+        task: what the data set fixes.
+        seeds: seed numbers.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, setting: Mapping[str, Any], task: Task, seeds: Sequence[int], device: str) -> None:
+        self.setting, self.graph_level, self.device = setting, task.graph_level, device
+        # An edge stream needs one block; a GPU, which waits for launches rather than for arithmetic, likes one best.
+        dense_edges = task.bonds > 0 or setting["model"] == "gatedgcn" or device != "cpu"
+        self.blocks = 1 if dense_edges else 4
+        self.ensemble = Ensemble(lambda seed: build(setting, task, seed), seeds, device)
+        self.parameters = list(self.ensemble.parameters.values())
+        self.adam = torch.optim.Adam(self.parameters, lr=setting["learning_rate"])
+        self.plateau = Plateau(len(seeds), setting["factor"], setting["patience"], device)
+        self.steps = 0
+
+    def loss(self, out: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss (S,) of one batch: L1, or the class-weighted cross-entropy."""
+        if self.graph_level:
+            return (out - targets).abs().mean(-1)
+        return classification_loss(out, targets, self.setting["loss_weights"])
+
+    def epoch(self, data: Graphs, number: int) -> None:
+        """Train on every graph once, each seed in its own order."""
+        self.ensemble.template.train()
+        keys = randomness.key(self.ensemble.seeds.cpu(), "order", number)
+        order = randomness.permutation(keys, len(data)).to(self.device)
+        for index in order.split(self.setting["batch"], dim=1):
+            batch, targets = data.batch(index, self.blocks)
+            batch = flip_signs(batch, self.setting["sign_flip"], self.ensemble.seeds.cpu(), self.steps)
+            self.adam.zero_grad(set_to_none=True)
+            self.loss(self.ensemble(per_seed=(batch,)), targets).sum().backward()  # type: ignore[arg-type]
+            self._step()
+            self.steps += 1
+
+    def _step(self) -> None:
+        """One step of Adam, each seed's as long as its own learning rate says.
+
+        Adam's moments do not depend on the learning rate, so a shortened step is the step of a smaller rate.
+        """
+        if bool((self.plateau.scale == 1).all()):
+            self.adam.step()
+            return
+        before = [p.detach().clone() for p in self.parameters]
+        self.adam.step()
+        with torch.no_grad():
+            for p, old in zip(self.parameters, before, strict=True):
+                p.copy_(torch.lerp(old, p, self.plateau.scale.to(p.dtype).view(-1, *[1] * (p.dim() - 1))))
+
+    @torch.no_grad()
+    def evaluate(self, data: Graphs, order: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the loss (S,), averaged over batches, and the metrics (S,) on a set.
+
+        Those are ``mae`` averaged over batches, or the accuracies ``batch_mean``, ``pooled`` and ``plain``.
+        """
+        self.ensemble.template.eval()
+        seeds, losses, accuracy = len(self.ensemble), [], Accuracy()
+        for index in torch.arange(len(data), device=self.device).split(self.setting["batch"]):
+            batch, targets = data.batch(index.expand(seeds, -1), self.blocks)
+            out = self.ensemble(per_seed=(batch,))  # type: ignore[arg-type]
+            losses.append(self.loss(out, targets))
+            if not self.graph_level:
+                accuracy.add(*hits(out, targets))
+        mean = torch.stack(losses).mean(0)
+        if self.graph_level:
+            return {"loss": mean, "mae": mean}
+        return {"loss": mean, **{m: accuracy.value(m) for m in ("batch_mean", "pooled", "plain")}}
+
+
+def run(
+    setting: Mapping[str, Any],
+    task: Task,
+    seeds: Sequence[int],
+    train: Graphs,
+    val: Graphs,
+    device: str = "cpu",
+    tick: Callable[[float], None] = lambda share: None,
+) -> Iterator[tuple[Trainer, list[int], int]]:
+    """Train all seeds; yield, as seeds end, (trainer with their weights, their positions, epochs run).
+
+    A seed ends when its learning rate falls below ``lowest_rate`` or after ``epochs``. Its weights are then those of
+    the last epoch, or with ``weights: best_validation`` of the lowest validation loss. What the trainer holds is to be
+    evaluated before the next one is asked for.
+    """
+    trainer = Trainer(setting, task, seeds, device)
+    train, val = train.to(device), val.to(device)
+    ended = torch.zeros(len(seeds), dtype=torch.bool)
+    if setting["epochs"] == 0:
+        yield trainer, list(range(len(seeds))), 0
+        return
+    state = {**trainer.ensemble.parameters, **trainer.ensemble.buffers}
+    keep_best = setting["weights"] == "best_validation"
+    best, best_loss = {}, torch.full((len(seeds),), float("inf"), device=device)
+    if keep_best:
+        best = {name: x.detach().clone() for name, x in state.items()}
+    for epoch in range(setting["epochs"]):
+        trainer.epoch(train, epoch)
+        loss = trainer.evaluate(val)["loss"]
+        trainer.plateau.update(loss)
+        if keep_best:
+            better = loss < best_loss
+            best_loss = torch.where(better, loss, best_loss)
+            for name, x in state.items():
+                best[name][better] = x.detach()[better]
+        tick((epoch + 1) / setting["epochs"])
+        stop = (trainer.plateau.scale * setting["learning_rate"] < setting["lowest_rate"]).cpu() & ~ended
+        if epoch == setting["epochs"] - 1:
+            stop = ~ended
+        if not stop.any():
+            continue
+        last = {name: x.detach().clone() for name, x in state.items()} if keep_best else {}
+        with torch.no_grad():
+            for name in last:
+                state[name].copy_(best[name])
+        yield trainer, stop.nonzero().flatten().tolist(), epoch + 1
+        with torch.no_grad():
+            for name, x in last.items():
+                state[name].copy_(x)
+        ended |= stop
+        if ended.all():
+            return

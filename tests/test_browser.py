@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,8 +197,9 @@ def test_a_statement_is_text_never_code(site: Path, open_page: Any) -> None:
     assert EVIL in open_page(site / "toy.html").text_content("table")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    ("scheme", "viewport"), [("dark", DESK), ("light", PHONE)], ids=["dark desk", "light phone"]
+)
 def test_pages_are_accessible_and_fit(site: Path, open_page: Any, scheme: str, viewport: Any) -> None:
     for name in ("index.html", "toy.html", "toy/V1.html", "toy/O1.html", "toy/C1.html", "toy/D1.html", "toy/G1.html",
                  "weekly/2026-W08.html"):  # fmt: skip
@@ -217,17 +217,22 @@ def test_the_board_fits_a_tablet(site: Path, open_page: Any, width: int) -> None
 
 
 def test_a_thousand_claims_are_quick_to_use(toy: Toy, open_page: Any) -> None:
-    """Opening stays below 5 s and a keystroke below 0.5 s; alone on a core of 2020 it is 0.6 s and 0.02 s."""
+    """In processor time of the page, which other work on the machine does not change: below 3 s to open and below
+    0.3 s for a keystroke; on a core of 2020 it is about 0.5 s and 0.03 s."""
     thousand(toy)
     write_site(toy.project)
-    began = time.perf_counter()
     page = open_page(toy.project.site / "index.html")
+    chromium = page.context.new_cdp_session(page)
+    chromium.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy() -> float:
+        metrics = {m["name"]: m["value"] for m in chromium.send("Performance.getMetrics")["metrics"]}
+        return metrics["TaskDuration"]
+
+    page.reload()
     assert page.locator("#count").text_content().startswith("1,01")
-    assert time.perf_counter() - began < 5
-    milliseconds = page.evaluate(
-        """() => { const field = document.querySelector("input[name=q]"), began = performance.now();
-        field.value = "s7 l13"; field.dispatchEvent(new Event("input", {bubbles: true}));
-        document.body.getBoundingClientRect(); return performance.now() - began; }"""
-    )
+    opened = busy()
+    page.fill("input[name=q]", "s7 l13")
     assert shown(page)[0] == "BIG-s7-l13"
-    assert milliseconds < 500
+    assert opened < 3
+    assert busy() - opened < 0.3

@@ -7,7 +7,15 @@ import pytest
 from tests.test_judge import one
 
 from repro.errors import LedgerError
-from repro.generalisation import KNEE_SIZES, breaking_point, judge_breaks, judge_holds, knee, ratios
+from repro.generalisation import (
+    KNEE_SIZES,
+    breaking_point,
+    judge_breaks,
+    judge_holds,
+    knee,
+    not_learned,
+    ratios,
+)
 from repro.statistics import Outcome
 
 TRAINED = [4, 6, 8]
@@ -193,6 +201,28 @@ def test_a_claim_of_a_ledger(toy) -> None:
     assert len(verdict.records) == 12, "the arm, its reference, the other arm; its reference is the same"
 
 
+def test_a_reference_that_has_learned_nothing_decides_nothing(toy) -> None:
+    """Both cost 1 at every size: the ratio is 1, and the reference is not below 0.5."""
+    claim = CLAIM.replace("setting: {power: 1.0}", "setting: {power: 0.5}").replace(
+        "limit: 3.0", "limit: 9.0"
+    )
+    toy.edit("  - id: C1\n", claim + "    reference_below: 0.5\n  - id: C1\n")
+    records = costs(toy, 0.5, 1) + costs(toy, 0.0, 2)
+    verdict = one(toy, "G1", records)
+    assert verdict.outcome == "inconclusive"
+    assert "not shown to lie below 0.5 at size 4 (0.99" in verdict.reasons[0]
+    toy.edit("reference_below: 0.5", "reference_below: 1.5")
+    assert one(toy, "G1", records).outcome == "reproduced"
+
+
+def test_the_own_training_sizes_as_reference_must_be_learned() -> None:
+    good, bad = errors(lambda n: 0.1), errors(lambda n: 0.1 if n != 6 else 0.9)
+    assert not_learned(good, TRAINED, {}, [16], 0.5) is None
+    found = not_learned(bad, TRAINED, {}, [16], 0.5)
+    assert found is not None
+    assert "at size 6 (0." in found.reasons[0]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -200,6 +230,11 @@ def test_a_claim_of_a_ledger(toy) -> None:
         ("    limit: 3.0\n", "    limit: 3.0\n    sizes: [2]\n", "training sizes"),
         ("    expect: holds\n", "    expect: holds\n    survives: [{power: 2.0}]\n", "`survives`"),
         ("    same_size: {power: 0.0}\n", "    same_size: {powr: 0.0}\n", "powr"),
+        (
+            "    relative_to: same_size\n    same_size: {power: 0.0}\n",
+            "    relative_to: nothing\n    reference_below: 1\n",
+            "needs a reference",
+        ),
         ("    expect: holds\n", "    expect: breaks\n    sizes: [1.5]\n", "beyond the largest"),
         (
             "experiment: growth, quantity: cost, setting: {power: 1.0}",

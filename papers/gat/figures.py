@@ -28,7 +28,7 @@ DIGITISED: dict[tuple[str, int, str], tuple[int, ...]] = {
 def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
     """Yield the figures that the records allow."""
     ledger = next(iter(sources.values())).ledger
-    evidence = sources["reference"] if sources["reference"].records else next(iter(sources.values()))
+    evidence = next((e for e in sources.values() if e.records), sources["reference"])
     yield table_dots(
         ledger,
         verdicts,

@@ -11,7 +11,7 @@ from repro.judge import Evidence
 from repro.ledger import Ledger, Scalar, Tier
 from repro.plan import Arm, arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, deviation_effects, mean_curve, table_dots
+from repro.report.figures import Sources, Verdicts, mean_curve, table_dots
 from repro.statistics import mean_interval
 
 PURPLE = "#CC79A7"
@@ -27,13 +27,6 @@ def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
         drawn = draw(ledger, evidence)
         if drawn:
             yield drawn
-    drawn = deviation_effects(
-        evidence,
-        "Difference of the mean over the same seeds between the alternative and the released code's protocol, which is "
-        "ours. Switches of the training itself are measured in the full tier only.",
-    )
-    if drawn:
-        yield drawn
 
 
 def _tables(ledger: Ledger, evidence: Evidence, verdicts: Verdicts) -> Iterator[Drawn]:

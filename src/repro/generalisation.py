@@ -208,6 +208,34 @@ def judge_breaks(
     )
 
 
+def not_learned(
+    errors: Errors, trained: Sequence[float], same_size: Errors, sizes: Sequence[float], bound: float
+) -> Decision | None:
+    """Return an inconclusive decision unless every reference error is shown to lie below ``bound``; else None.
+
+    Args:
+        errors: of the model under test; its errors at ``trained`` are the reference unless ``same_size`` is given.
+        trained: the training sizes.
+        same_size: of models trained at each size.
+        sizes: the sizes compared.
+        bound: pre-registered.
+    """
+    reference, at = (same_size, sizes) if same_size else (errors, trained)
+    open_ = []
+    for size in at:
+        logs = [_logarithm(curve[size]) for curve in reference.values() if size in curve]
+        if not logs or _test(logs, bound, "below").outcome is not Outcome.reproduced:
+            open_.append(f"{size:g}" + (f" ({exp(float(np.mean(logs))):.3g})" if logs else " (no runs)"))
+    if not open_:
+        return None
+    why = f"The reference's own error is not shown to lie below {bound:g} at size {', '.join(open_)}: "
+    return Decision(
+        Outcome.inconclusive,
+        n=len(errors),
+        reasons=(why + "its ratio may be that of networks that learned nothing.",),
+    )
+
+
 def _chosen(found: Ratios, sizes: Sequence[float]) -> list[float]:
     missing = [s for s in sizes if s not in found]
     if missing:

@@ -259,21 +259,22 @@ def decide(
 def _generalisation(
     evidence: Evidence, claim: GeneralisationClaim, tier: Tier, change: Mapping[str, Scalar]
 ) -> Decision:
-    found = {
-        name: generalisation.ratios(
-            evidence.by_index(own, claim.measure.quantity),
-            claim.trained,
-            claim.relative_to,
-            evidence.by_index(same_size, claim.measure.quantity) if same_size else {},
-        )
-        for name, (own, same_size) in generalisation_arms(evidence.ledger, claim, tier, change).items()
-    }
-    own = found.pop("")
+    quantity, found = claim.measure.quantity, {}
+    for name, (own, same_size) in generalisation_arms(evidence.ledger, claim, tier, change).items():
+        errors = evidence.by_index(own, quantity)
+        reference = evidence.by_index(same_size, quantity) if same_size else {}
+        found[name] = generalisation.ratios(errors, claim.trained, claim.relative_to, reference)
+        if claim.reference_below is not None:
+            sizes = claim.sizes or list(found[name])
+            idle = generalisation.not_learned(errors, claim.trained, reference, sizes, claim.reference_below)
+            if idle:
+                return idle
+    ratios = found.pop("")
     if claim.expect == "holds":
-        return generalisation.judge_holds(own, claim.sizes, claim.limit)
-    decision = generalisation.judge_breaks(own, claim.trained, claim.sizes, claim.limit, found)
+        return generalisation.judge_holds(ratios, claim.sizes, claim.limit)
+    decision = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found)
     (arm, _) = generalisation_arms(evidence.ledger, claim, tier, change)[""]
-    bend = generalisation.knee(evidence.by_index(arm, claim.measure.quantity))
+    bend = generalisation.knee(evidence.by_index(arm, quantity))
     return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
 
 

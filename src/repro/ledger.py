@@ -212,6 +212,8 @@ class GeneralisationClaim(ClaimBase):
         expect: ``holds``: at or below the limit at each of ``sizes``; ``breaks``: above it from some size on, no
             later than the largest of ``sizes``.
         survives: with ``breaks``, arms in which it must break as well for size to be the cause.
+        reference_below: what the reference's own error must be shown to lie below: a network that has learned nothing
+            is as bad at every size, and its ratio says nothing.
     """
 
     kind: Literal["generalisation"]
@@ -222,6 +224,7 @@ class GeneralisationClaim(ClaimBase):
     limit: float = Field(gt=0)
     expect: Literal["holds", "breaks"]
     survives: list[Setting] = []
+    reference_below: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -229,6 +232,8 @@ class GeneralisationClaim(ClaimBase):
             raise ValueError("`same_size`: {...} and `relative_to: same_size` go together")
         if self.survives and self.expect == "holds":
             raise ValueError("`survives` belongs to `expect: breaks`")
+        if self.reference_below is not None and self.relative_to == "nothing":
+            raise ValueError("`reference_below` needs a reference: same_size or training_sizes")
         if set(self.sizes) & set(self.trained):
             raise ValueError("`sizes` names training sizes; it speaks of sizes outside `trained`")
         if self.expect == "breaks" and self.sizes and max(self.sizes) <= max(self.trained):

@@ -38,6 +38,7 @@ class Film(Drawn):
             axis.plot(*take.truth[-1].T, "o-", color=GREY, markersize=3)
             axis.plot(*take.network[-1].T, "s--", color=ORANGE, markersize=3)
             axis.set_title(take.title, fontsize=10)
+            axis.set(xlabel="x [m]", ylabel="y [m]")
         return cls(fig, title, alt, caption, takes)
 
     def svg(self) -> str:

@@ -197,11 +197,11 @@ def _reduced(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
 
 
 def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
-    """Return the highest tier that has records for every arm, named by how many seeds they hold."""
+    """Return the highest of the claim's tiers that has records for every arm, named by how many seeds they hold."""
     ledger = evidence.ledger
     tiers = ledger.experiments[claim.measure.experiment].tiers
     for tier in JUDGED_TIERS:
-        if tier not in tiers:
+        if tier not in tiers or tier not in claim.tiers:
             continue
         fewest = min(len(evidence.of(arm)) for arm in claim_arms(ledger, claim, tier))
         same_below = tier == "full" and "quick" in tiers and not _reduced(ledger, claim, "quick")

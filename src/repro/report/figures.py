@@ -101,10 +101,14 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
                 axis.plot([e.estimate.low, e.estimate.high], [y, y], color=colour, linewidth=2)
                 axis.plot(e.estimate.value, y, marker, color=colour, markersize=5)
         axis.plot([], [], marker + "-", color=colour, label=_label(place))
-    axis.set_yticks(range(len(names)), [f"{_label(a)}: {_label(b)}" for a, b in names])
+    measured = {e.deviation: _label(e.quantity) for e in found}
+    one = len(set(measured.values())) == 1
+    labels = [f"{_label(a)}: {_label(b)}" + ("" if one else f" ({measured[a]})") for a, b in names]
+    axis.set_yticks(range(len(names)), labels)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel(f"change of mean {_label(found[0].quantity)} [{unit_of_difference(unit)}], 95 % interval")
+    what = f"mean {measured[found[0].deviation]}" if one else "the mean"
+    axis.set_xlabel(f"change of {what} [{unit_of_difference(unit)}], 95 % interval")
     fig.legend(loc="outside lower center", ncols=len(places))
     alt = "Effect of each deviation from the protocol on " + ", ".join(places)
     return Drawn(fig, "What each deviation changes", alt, caption)

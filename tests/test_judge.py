@@ -331,6 +331,14 @@ def test_a_reduced_tier_supports_only_the_kinds_it_lists(toy) -> None:
     )
 
 
+def test_a_claim_is_judged_only_in_the_tiers_that_run_it(toy) -> None:
+    """Another claim's records do not count for one that leaves the tier out."""
+    toy.edit("    slope: 1.0\n", "    slope: 1.0\n    tiers: [smoke, full]\n")
+    quick = growth(toy, 1.0, 3, largest=16)
+    assert toy.judge(quick)["S1"].outcome == "not_run"
+    assert toy.judge(quick + growth(toy, 1.0, 2))["S1"].tier == "full"
+
+
 def test_a_claim_needs_all_its_arms(toy) -> None:
     records = orderings(toy, (2.0, 2.0))
     without = [r for r in records if not (r.setting["variant"] == "b" and r.setting["level"] == 90.0)]

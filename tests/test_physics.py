@@ -175,11 +175,11 @@ def test_balls_start_apart_and_inside(count: int) -> None:
 
 
 def test_balls_collide_rarely() -> None:
-    """The paper says that a ball collides on less than 1 % of the steps."""
+    """The paper says that a ball collides on less than 1 % of a scene's 1000 steps; here on the average over balls."""
     scene = balls.sample(SEEDS, "test", 50, 6)
-    v = balls.simulate(scene, 500).v
+    v = balls.simulate(scene, 1000).v
     changed = ((v[1:] - v[:-1]).abs().sum(-1) > 1e-9).double().mean()
-    assert 0.001 < float(changed) < 0.03
+    assert 0.001 < float(changed) < 0.01
 
 
 # ------------------------------------------------------------------ string

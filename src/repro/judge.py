@@ -27,6 +27,7 @@ from repro.ledger import (
     ScalingClaim,
     ThresholdClaim,
     Tier,
+    TierPlan,
     ValueClaim,
 )
 from repro.plan import Arm, claim_arms, comparisons, generalisation_arms, setting_hash
@@ -199,15 +200,26 @@ def _reduced(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
 def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     """Return the highest of the claim's tiers that has records for every arm, named by how many seeds they hold."""
     ledger = evidence.ledger
+<<<<<<< HEAD
     tiers = ledger.experiments[claim.measure.experiment].tiers
     for tier in JUDGED_TIERS:
         if tier not in tiers or tier not in claim.tiers:
             continue
+=======
+    tiers = _tiers(evidence, claim)
+    for tier in reversed(tiers):
+>>>>>>> fb0bdc110a102efd402020ff219f67accf7ef022
         fewest = min(len(evidence.of(arm)) for arm in claim_arms(ledger, claim, tier))
         same_below = tier == "full" and "quick" in tiers and not _reduced(ledger, claim, "quick")
         if fewest >= (tiers[tier].seeds if same_below else 1):
             return tier
     return None
+
+
+def _tiers(evidence: Evidence, claim: Claim) -> dict[Tier, TierPlan]:
+    """Return the judged tiers that run the claim, from the smallest: what others need says nothing about it."""
+    tiers = evidence.ledger.experiments[claim.measure.experiment].tiers
+    return {t: tiers[t] for t in reversed(JUDGED_TIERS) if t in tiers and t in claim.tiers}
 
 
 def overlap_of(ledger: Ledger, claim: Claim) -> float:
@@ -363,11 +375,9 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
 
 def _why_no_tier(evidence: Evidence, claim: Claim) -> tuple[Outcome, str]:
     """Return what kept the claim's runs from being there: what stopped a run counts before what never ran."""
-    tiers = evidence.ledger.experiments[claim.measure.experiment].tiers
     whys = [
         evidence.why_missing(arm)
-        for tier in reversed(JUDGED_TIERS)
-        if tier in tiers
+        for tier in _tiers(evidence, claim)
         for arm in claim_arms(evidence.ledger, claim, tier)
         if not evidence.of(arm)
     ]

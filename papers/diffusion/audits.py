@@ -65,7 +65,7 @@ def implied_deviation(setting: Mapping[str, Any], seeds: Sequence[int], context:
     rows = []
     for k in (5.2, 5.4, 5.6):
         implied = 2 ** (setting["bits_per_dim"] + k / 3)
-        rows.append({"k": k, "deviation": implied, "room": 127.5 - implied})
+        rows.append({"k": k, "deviation": implied, "possible_share": 127.5 / implied})
     for seed in seeds:
         yield seed, rows
 

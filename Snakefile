@@ -6,6 +6,7 @@
 from repro.data.fetch import verify
 from repro.data.pointers import get_pointer
 from repro.ledger import TIERS
+from repro.plan import jobs
 from repro.project import find_project
 from repro.provenance import code_hash
 
@@ -14,11 +15,11 @@ TIER = config.get("tier", "quick")
 if TIER not in TIERS:
     raise WorkflowError(f"tier={TIER}: there are the tiers {', '.join(TIERS)}")
 PAPERS = PROJECT.paper_ids()
+# What only blocked claims need is not run.
 EXPERIMENTS = {
-    (paper, name): experiment
+    (paper, job.experiment): PROJECT.ledger(paper).experiments[job.experiment]
     for paper in PAPERS
-    for name, experiment in PROJECT.ledger(paper).experiments.items()
-    if TIER in experiment.tiers
+    for job in jobs(PROJECT.ledger(paper), TIER)
 }
 
 

@@ -44,7 +44,8 @@ def from_stratified_times(kl: Tensor, T: int, entropies: Tensor | float) -> Boun
     """Return K from KL terms in nats at times drawn one from each of n equal strata of 2..T, ``(S, repeats, n)``.
 
     Unbiased: the sum over t is T - 1 times the average. The released code multiplies by T, about 0.1 % too much at
-    T = 1000. The standard error is that of neighbouring strata's differences, which leave out how KL changes with t.
+    T = 1000. The standard error is that of neighbouring strata's differences, which leave out how KL changes with t. It
+    counts repeats as independent, though they share their n data points, and so is too small where data points differ.
     """
     bits = (entropies - (T - 1) * kl.mean((-1, -2))) * BITS
     variance = (kl.diff(dim=-1) ** 2).mean((-1, -2)) / 2

@@ -16,7 +16,7 @@ from papers.diffusion.noise import normal
 from repro import randomness
 
 BETA_MIN, BETA_MAX = 0.1, 20.0
-SIGMA_MIN, SIGMA_MAX = 0.01, 50.0
+SIGMA_MIN, SIGMA_MAX = 0.01, 50.0  # the paper takes σ_max from the data; 50 is our choice for VE
 
 Score = Callable[[Tensor, float], Tensor]
 

@@ -88,7 +88,6 @@ def _size_axis(axis: Axes, trained: Sequence[int], ticks: Sequence[int], name: s
     axis.set(xscale="log", yscale="log", xlabel=name)
     axis.set_xticks(ticks, [str(t) for t in ticks])
     axis.minorticks_off()
-    axis.axhline(1, color=GREY, linewidth=1)
 
 
 def _mark(axis: Axes, point: float | None, by_size: Mapping[float, Sequence[float]], colour: str) -> None:
@@ -110,7 +109,7 @@ def _chain(evidence: Evidence) -> Drawn | None:
         if own:
             _line(left, _logs(own), colour, marker, label)
         if same:
-            _line(left, _logs(same), colour, marker, "", linestyle=":", markerfacecolor="white", label="_")
+            _line(left, _logs(same), colour, marker, "_", linestyle=":", markerfacecolor="white")
         if own and same:
             tau = ratios(own, CHAIN, "same_size", same)
             _line(right, tau, colour, marker, "_")
@@ -118,6 +117,7 @@ def _chain(evidence: Evidence) -> Drawn | None:
     ticks = (4, 5, 6, 8, 12, 16, 24, 32, 48)
     for axis in (left, right):
         _size_axis(axis, CHAIN, ticks, "masses (grey: trained on)")
+        axis.axhline(1, color=GREY, linewidth=1)
     left.set_ylabel("one-step error / constant velocity's")
     right.set_ylabel("τ: error / that of a network trained at the size")
     right.axhline(2, color=GREY, linewidth=1, linestyle="--")
@@ -153,6 +153,7 @@ def _matched(evidence: Evidence) -> Drawn | None:
     ticks = (4, 5, 6, 8, 12, 16, 24, 32, 48)
     for axis in (left, right):
         _size_axis(axis, CHAIN, ticks, "masses (grey: trained on)")
+    left.axhline(1, color=GREY, linewidth=1)
     right.set_yscale("linear")
     right.set_ylim(0, None)
     left.set_ylabel("one-step error / constant velocity's")
@@ -197,6 +198,7 @@ def _bodies(evidence: Evidence) -> Drawn | None:
         label="printed, trained at the size",
     )
     _size_axis(axis, BODIES, (3, 6, 9, 12, 16, 24), "bodies (grey: trained on)")
+    axis.axhline(1, color=GREY, linewidth=1)
     axis.set_ylabel("error of the next velocity / constant velocity's")
     fig.legend(loc="outside lower center", ncols=2)
     return Drawn(
@@ -229,6 +231,7 @@ def _swimmers(evidence: Evidence) -> Drawn | None:
             axis, SWIMMER, (3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30), "links (grey: trained on, but for 7)"
         )
         axis.tick_params(axis="x", labelsize=8)
+        axis.axhline(1, color=GREY, linewidth=1)
     right.axhline(2, color=GREY, linewidth=1, linestyle="--")
     left.set_ylabel("error of 100 steps / constant state's")
     right.set_ylabel("error / that at the nearest training size")

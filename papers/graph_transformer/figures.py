@@ -35,6 +35,11 @@ def _tables(ledger: Ledger, evidence: Evidence, verdicts: Verdicts) -> Iterator[
         caption = (
             "Diamonds are the published means of four runs, grey bars the margin of the ledger. Our own values stand "
             "here only where the paper's full protocol was run."
+            + (
+                " Cells printed with a deviation above 2 are not judged and left out."
+                if name != "ZINC"
+                else ""
+            )
         )
         drawn = table_dots(ledger, verdicts, table, f"Table 1: {name}", caption)
         if name == "PATTERN" and degree:

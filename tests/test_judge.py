@@ -331,12 +331,8 @@ def test_a_reduced_tier_supports_only_the_kinds_it_lists(toy) -> None:
     )
 
 
-<<<<<<< HEAD
-def test_a_claim_is_not_judged_on_a_tier_that_it_leaves_out(toy) -> None:
-=======
 def test_a_claim_is_judged_only_in_the_tiers_that_run_it(toy) -> None:
     """Another claim's records do not count for one that leaves the tier out."""
->>>>>>> fb0bdc110a102efd402020ff219f67accf7ef022
     toy.edit("    slope: 1.0\n", "    slope: 1.0\n    tiers: [smoke, full]\n")
     quick = growth(toy, 1.0, 3, largest=16)
     assert toy.judge(quick)["S1"].outcome == "not_run"

@@ -200,15 +200,8 @@ def _reduced(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
 def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     """Return the highest of the claim's tiers that has records for every arm, named by how many seeds they hold."""
     ledger = evidence.ledger
-<<<<<<< HEAD
-    tiers = ledger.experiments[claim.measure.experiment].tiers
-    for tier in JUDGED_TIERS:
-        if tier not in tiers or tier not in claim.tiers:
-            continue
-=======
     tiers = _tiers(evidence, claim)
     for tier in reversed(tiers):
->>>>>>> fb0bdc110a102efd402020ff219f67accf7ef022
         fewest = min(len(evidence.of(arm)) for arm in claim_arms(ledger, claim, tier))
         same_below = tier == "full" and "quick" in tiers and not _reduced(ledger, claim, "quick")
         if fewest >= (tiers[tier].seeds if same_below else 1):

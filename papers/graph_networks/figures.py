@@ -130,8 +130,9 @@ def _chain(evidence: Evidence) -> Drawn | None:
         "One-step error of three arms against the number of masses from 4 to 48, and its ratio to a network trained "
         "at each size",
         "Geometric means over seeds with 90 % intervals. Rings mark the breaking point: the first size beyond the "
-        "training range whose ratio exceeds 2, there and at all larger ones; they do not ask, as the verdicts do, whether "
-        "the network trained at the size has learned anything. The demo tests 4 and 9 masses and prints no losses.",
+        "training range whose ratio exceeds 2, there and at all larger ones; they do not ask, as the verdicts do, "
+        "whether the network trained at the size has learned anything. The demo tests 4 and 9 masses and prints no "
+        "losses.",
     )
 
 

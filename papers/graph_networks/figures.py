@@ -130,8 +130,9 @@ def _chain(evidence: Evidence) -> Drawn | None:
         "One-step error of three arms against the number of masses from 4 to 48, and its ratio to a network trained "
         "at each size",
         "Geometric means over seeds with 90 % intervals. Rings mark the breaking point: the first size beyond the "
-        "training range whose ratio exceeds 2, there and at all larger ones. The demo tests 4 and 9 masses and prints "
-        "no losses.",
+        "training range whose ratio exceeds 2, there and at all larger ones; they do not ask, as the verdicts do, "
+        "whether the network trained at the size has learned anything. The demo tests 4 and 9 masses and prints no "
+        "losses.",
     )
 
 
@@ -240,10 +241,11 @@ def _swimmers(evidence: Evidence) -> Drawn | None:
     return Drawn(
         fig,
         "Swimmers: rollout error against size",
-        "Error of hundred-step rollouts against 3 to 30 links, with native and with fixed joint limits",
+        "Error of hundred-step rollouts against 3 to 30 links, for each kind of joint limits that has records",
         "Medians over episodes, capped at 1000; geometric means over seeds with 90 % intervals. Rings mark where the "
         "error is more than twice that at the nearest training size from there on. The paper's Figure 6 shows 3 to 15 "
-        "links without printed values. Levels of the quick tier mean little: its network is small and briefly trained.",
+        "links without printed values. Levels of the quick tier mean little, and rings no more where the error at the "
+        "training sizes is near or above 1: its network is small and briefly trained.",
     )
 
 

@@ -109,7 +109,8 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
     axis.grid(axis="y", visible=False)
     what = f"mean {measured[found[0].deviation]}" if one else "the mean"
     axis.set_xlabel(f"change of {what} [{unit_of_difference(unit)}], 95 % interval")
-    fig.legend(loc="outside lower center", ncols=len(places))
+    if any(places):
+        fig.legend(loc="outside lower center", ncols=len(places))
     alt = "Effect of each deviation from the protocol on " + ", ".join(places)
     return Drawn(fig, "What each deviation changes", alt, caption)
 

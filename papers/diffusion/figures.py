@@ -18,7 +18,7 @@ from repro.judge import Evidence
 from repro.ledger import Scalar
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, deviation_effects, mean_curve
+from repro.report.figures import Sources, Verdicts, deviation_effects, mean_curve, recorded_arm
 
 Rows = list[dict[str, float]]
 
@@ -296,14 +296,11 @@ def _sides(sources: Sources) -> Iterator[Drawn]:
         ("single pixels, trained at 16", {"network": "pixelwise"}, GREY, "v-"),
     )
     for label, change, colour, line in arms:
-        for tier in ("full", "quick"):
-            one = arm(evidence.ledger, "dead_leaves", change, tier=tier)  # type: ignore[arg-type]
-            if evidence.of(one):
-                xs, curves = evidence.curve(one, "k_minus_l_null")
-                for curve in curves:
-                    axis.plot(xs, curve, line[0], color=colour, markersize=4, alpha=0.6)
-                axis.plot(xs, np.mean(curves, axis=0), line[1:], color=colour, label=label)
-                break
+        if one := recorded_arm(evidence, "dead_leaves", change):
+            xs, curves = evidence.curve(one, "k_minus_l_null")
+            for curve in curves:
+                axis.plot(xs, curve, line[0], color=colour, markersize=4, alpha=0.6)
+            axis.plot(xs, np.mean(curves, axis=0), line[1:], color=colour, label=label)
     axis.set(xscale="log", xlabel="side of the test images [pixels]", ylabel="K - L_null [bits per pixel]")
     axis.set_xticks([16, 32, 64], ["16", "32", "64"])
     axis.minorticks_off()

@@ -9,7 +9,14 @@ import numpy as np
 from repro.judge import Evidence
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, deviation_effects, mean_curve, table_dots
+from repro.report.figures import (
+    Sources,
+    Verdicts,
+    deviation_effects,
+    mean_curve,
+    recorded_arm,
+    table_dots,
+)
 from repro.statistics import mean_interval
 
 DATASETS = ("cora", "citeseer", "pubmed")
@@ -164,17 +171,14 @@ def _dictionary(evidence: Evidence) -> Iterator[Drawn]:
 
 def _attention(evidence: Evidence) -> Iterator[Drawn]:
     """Who attends to whom in one DictionaryLookup graph, for one trained network of each kind."""
-    found = {}
-    for model in ("gat", "gatv2"):
-        for tier in ("full", "quick"):
-            own = arm(evidence.ledger, "attention_map", {"model": model}, tier=tier)  # type: ignore[arg-type]
-            if evidence.of(own) and model not in found:
-                found[model] = (evidence.of(own)[0], tier)
+    arms = {model: recorded_arm(evidence, "attention_map", {"model": model}) for model in ("gat", "gatv2")}
+    found = {model: evidence.of(own)[0] for model, own in arms.items() if own}
     if len(found) < 2:
         return
+    full = all(own == arm(evidence.ledger, "attention_map", {"model": model}) for model, own in arms.items())
     fig = new_figure(9, 4.2)
     axes = fig.subplots(1, 2)
-    for axis, (model, (record, _)) in zip(axes, found.items(), strict=True):
+    for axis, (model, record) in zip(axes, found.items(), strict=True):
         k = int(record.setting["k"])
         matrix = np.zeros((k, k))
         for row in record.rows:
@@ -207,11 +211,7 @@ def _attention(evidence: Evidence) -> Iterator[Drawn]:
         "GATv2, with each query's ranking of the keys",
         "Colour is the attention coefficient, the number a key's rank for that query. In GAT every row ranks the keys "
         "alike; in GATv2 each query has its own ranking. Seed 0 of the records, "
-        + (
-            "trained to the end."
-            if all(t == "full" for _, t in found.values())
-            else "trained for twenty passes only."
-        ),
+        + ("trained to the end." if full else "trained for twenty passes only."),
     )
 
 

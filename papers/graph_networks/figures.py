@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 
 from repro.generalisation import breaking_point, ratios
 from repro.judge import Evidence
-from repro.plan import Arm, arm
 from repro.report.animation import Film, Take
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, deviation_effects
+from repro.report.figures import Sources, Verdicts, deviation_effects, recorded_arm
 from repro.statistics import mean_interval
 
 CHAIN, SWIMMER, BODIES = (5, 6, 7, 8), (3, 4, 5, 6, 8, 9), (6,)
@@ -47,19 +46,10 @@ def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
         yield drawn
 
 
-def _arm(evidence: Evidence, experiment: str, setting: Mapping[str, Any]) -> Arm | None:
-    """The arm of the most complete tier that has records."""
-    for tier in ("full", "quick"):
-        found = arm(evidence.ledger, experiment, dict(setting), tier=tier)  # type: ignore[arg-type]
-        if evidence.of(found):
-            return found
-    return None
-
-
 def _errors(
     evidence: Evidence, experiment: str, setting: Mapping[str, Any], quantity: str
 ) -> dict[int, dict[float, float]]:
-    found = _arm(evidence, experiment, setting)
+    found = recorded_arm(evidence, experiment, setting)
     return evidence.by_index(found, quantity) if found else {}
 
 
@@ -253,7 +243,7 @@ FILMED = {8: "8 masses, a training size", 12: "12 masses", 24: "24 masses"}
 
 
 def _frames(evidence: Evidence, who: str, masses: int) -> np.ndarray | None:
-    found = _arm(evidence, "film", {"who": who, "masses": masses})
+    found = recorded_arm(evidence, "film", {"who": who, "masses": masses})
     if found is None:
         return None
     rows = sorted(evidence.of(found)[0].rows, key=lambda row: row["dot"])

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from repro.judge import Evidence
-from repro.ledger import Ledger, Scalar, Tier
-from repro.plan import Arm, arm
+from repro.ledger import Ledger
+from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, mean_curve, table_dots
+from repro.report.figures import Sources, Verdicts, mean_curve, recorded_arm, table_dots
 from repro.statistics import mean_interval
 
 PURPLE = "#CC79A7"
@@ -52,18 +52,6 @@ def _tables(ledger: Ledger, evidence: Evidence, verdicts: Verdicts) -> Iterator[
                 caption + " The dashed green line is a threshold on the degree, which needs no network.",
             )
         yield drawn
-
-
-def _best_tier(
-    ledger: Ledger, evidence: Evidence, experiment: str, change: Mapping[str, Scalar]
-) -> Arm | None:
-    """Return the arm at the highest tier that has records of it."""
-    tiers: tuple[Tier, ...] = ("full", "quick")
-    for tier in tiers:
-        found = arm(ledger, experiment, change, tier=tier)
-        if evidence.of(found):
-            return found
-    return None
 
 
 def _reduced(ledger: Ledger, evidence: Evidence) -> Drawn | None:
@@ -196,7 +184,7 @@ def _size(ledger: Ledger, evidence: Evidence) -> Drawn | None:
     }
     curves: dict[str, Curve] = {}
     for label, change in arms.items():
-        found = _best_tier(ledger, evidence, "size_transfer", change)
+        found = recorded_arm(evidence, "size_transfer", change)
         if found:
             curves[label] = mean_curve(evidence, found, "test_error")
     if not curves:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from repro.deviations import effects
-from repro.judge import Evidence, Verdict
-from repro.ledger import Ledger
-from repro.plan import Arm
+from repro.judge import JUDGED_TIERS, Evidence, Verdict
+from repro.ledger import Ledger, Scalar
+from repro.plan import Arm, arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
 from repro.statistics import mean_interval
 from repro.words import unit_of_difference
@@ -113,6 +113,16 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
         fig.legend(loc="outside lower center", ncols=len(places))
     alt = "Effect of each deviation from the protocol on " + ", ".join(places)
     return Drawn(fig, "What each deviation changes", alt, caption)
+
+
+def recorded_arm(evidence: Evidence, experiment: str, setting: Mapping[str, Scalar]) -> Arm | None:
+    """Return an experiment's arm at the highest judged tier that has records of it; None where none has."""
+    for tier in JUDGED_TIERS:
+        if tier in evidence.ledger.experiments[experiment].tiers:
+            found = arm(evidence.ledger, experiment, setting, tier=tier)
+            if evidence.of(found):
+                return found
+    return None
 
 
 def mean_curve(

@@ -11,10 +11,10 @@ import torch
 from benchmarks.peer import Comparison, DisagreementError, Work, compare
 from papers.diffusion import bound, ddpm, schedules
 from papers.diffusion.mixture import corners, kolmogorov_smirnov
-from papers.diffusion.noise import normal
 from papers.diffusion.processes import Gaussian
 from repro import randomness
 from repro.errors import DataUnavailable
+from repro.noise import normal
 
 LARGEST_KS = 2.5  # of samples of the target itself, exceeded once in 8,000 runs
 KL_TOLERANCE = 1e-3  # of the sum, relative; the scheduler holds its rates in single precision

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from papers.diffusion import bound, schedules
-from papers.diffusion.noise import normal
 from papers.diffusion.processes import BITS, Binomial, Gaussian, gaussian_kl
 from repro import randomness
 from repro.context import Context
+from repro.noise import normal
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 

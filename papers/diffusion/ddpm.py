@@ -9,9 +9,9 @@ from torch import Tensor
 
 from papers.diffusion import bound
 from papers.diffusion.mixture import Mixture
-from papers.diffusion.noise import normal
 from papers.diffusion.processes import Gaussian
 from repro import randomness
+from repro.noise import normal
 
 BLOCK = 50  # steps whose noise is drawn together
 Predict = Callable[[Tensor, int], Tensor]

@@ -10,7 +10,6 @@ import torch
 
 from papers.diffusion import schedules
 from papers.diffusion.mixture import MIXTURES, Mixture, kolmogorov_smirnov, song_ermon
-from papers.diffusion.noise import normal, uniform
 from papers.diffusion.processes import BITS, Gaussian
 from papers.diffusion.sde import (
     SDE,
@@ -21,6 +20,7 @@ from papers.diffusion.sde import (
 )
 from repro import randomness
 from repro.context import Context
+from repro.noise import normal, uniform
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 

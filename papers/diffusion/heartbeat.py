@@ -11,13 +11,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from papers.diffusion import bound, schedules
 from papers.diffusion.model import HeartbeatNetwork
-from papers.diffusion.noise import bernoulli
 from papers.diffusion.processes import BITS, Binomial, bernoulli_entropy
 from papers.diffusion.sets import PERIOD, heartbeats, phases
 from papers.diffusion.training import adam, predict
 from repro import randomness
 from repro.context import Context
 from repro.ensemble import Ensemble
+from repro.noise import bernoulli
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 

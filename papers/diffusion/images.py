@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, softplus
 
 from papers.diffusion.model import GaussianReverse
-from papers.diffusion.noise import normal
 from repro import randomness
+from repro.noise import normal
 
 
 def bumps(t: Tensor, T: int, J: int) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from papers.diffusion import bound, schedules
 from papers.diffusion.images import ImageReverse
-from papers.diffusion.noise import normal, uniform
 from papers.diffusion.posterior import times_gaussian, times_smooth
 from papers.diffusion.processes import BITS, Gaussian, gaussian_kl
 from papers.diffusion.sets import dead_leaves
@@ -18,6 +17,7 @@ from papers.diffusion.training import adam
 from repro import randomness
 from repro.context import Context
 from repro.ensemble import Ensemble
+from repro.noise import normal, uniform
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 SIDES = (16, 32, 64)

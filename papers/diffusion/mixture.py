@@ -8,8 +8,8 @@ from math import pi
 import torch
 from torch import Tensor
 
-from papers.diffusion.noise import normal, uniform
 from papers.diffusion.sets import FROM, TO, spiral
+from repro.noise import normal, uniform
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from papers.diffusion.noise import normal
 from papers.diffusion.processes import Binomial
 from repro import randomness
+from repro.noise import normal
 
 
 def _weight(seed: int, stream: str, *shape: int) -> nn.Parameter:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from papers.diffusion.noise import uniform
 from papers.diffusion.processes import BITS
 from repro import randomness
 from repro.context import Context
 from repro.data import mnist
+from repro.noise import uniform
 
 Rows = Iterator[tuple[int, dict[str, float]]]
 WIDTHS = torch.logspace(-1, 0, 10, dtype=torch.float64).tolist()

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from papers.diffusion.mixture import Mixture
-from papers.diffusion.noise import normal
 from repro import randomness
+from repro.noise import normal
 
 BETA_MIN, BETA_MAX = 0.1, 20.0
 SIGMA_MIN, SIGMA_MAX = 0.01, 50.0  # the paper takes σ_max from the data; 50 is our choice for VE

@@ -7,8 +7,8 @@ from math import pi
 import torch
 from torch import Tensor
 
-from papers.diffusion.noise import uniform
 from repro import randomness
+from repro.noise import uniform
 
 # The paper names no generator. Ours: x = φ (cos φ, sin φ), φ uniform in [1.5π, 4.5π], without noise, centred and
 # divided by one number so that the mean of the two variances is 1 ("rescaled by a single scalar").

@@ -13,13 +13,13 @@ from papers.diffusion import bound, schedules
 from papers.diffusion.bound import Bound
 from papers.diffusion.mixture import Mixture
 from papers.diffusion.model import RadialBasis, logistic
-from papers.diffusion.noise import normal
 from papers.diffusion.processes import BITS, Gaussian, gaussian_kl
 from papers.diffusion.sets import FROM, TO, spiral, swiss_roll
 from papers.diffusion.training import adam, predict
 from repro import randomness
 from repro.context import Context
 from repro.ensemble import Ensemble
+from repro.noise import normal
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 

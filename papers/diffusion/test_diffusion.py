@@ -18,7 +18,6 @@ from papers.diffusion.audits import gaussian_bound
 from papers.diffusion.images import ImageReverse, bumps
 from papers.diffusion.mixture import MIXTURES, Mixture, corners, kolmogorov_smirnov
 from papers.diffusion.model import HeartbeatNetwork, RadialBasis
-from papers.diffusion.noise import bernoulli, normal
 from papers.diffusion.parzen import log_likelihood
 from papers.diffusion.posterior import recipe_on_gaussians, times_gaussian, times_smooth
 from papers.diffusion.processes import (
@@ -34,6 +33,7 @@ from repro import randomness
 from repro.context import Context
 from repro.data.mnist import read_idx
 from repro.errors import DataCorrupt, SettingError
+from repro.noise import bernoulli, normal
 from repro.project import find_project
 
 HERE = Context(Path())

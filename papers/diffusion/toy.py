@@ -13,11 +13,11 @@ from torch.func import functional_call, vmap
 
 from papers.diffusion.mixture import MIXTURES, Mixture
 from papers.diffusion.model import _weight
-from papers.diffusion.noise import normal, uniform
 from papers.diffusion.sde import BETA_MAX, BETA_MIN
 from repro import randomness
 from repro.context import Context
 from repro.ensemble import Ensemble
+from repro.noise import normal, uniform
 
 Rows = Iterator[tuple[int, list[dict[str, float]]]]
 TIMES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # where the learned noise is compared with the exact one

@@ -12,6 +12,8 @@ from tests.conftest import Ask, Toy
 
 from repro.errors import RecordDamaged, ReproError
 from repro.freshness import Vouched, is_vouched_for, vouched_file
+from repro.judge import gather
+from repro.lineage import lineage
 from repro.reference import keep
 from repro.report.readme import BEGIN, END
 from repro.vouch import samples, spread, vouch
@@ -47,8 +49,6 @@ def kept(toy: Toy) -> tuple[Toy, str]:
 
 
 def stale(toy: Toy) -> set[str]:
-    from repro.judge import gather
-
     return {record.experiment for record, _ in gather(toy.project, toy.ledger, toy.project.reference).stale}
 
 
@@ -84,6 +84,10 @@ def test_a_chain_of_changes(kept: tuple[Toy, str]) -> None:
     assert stale(toy) == {"train", "growth", "reading"}
     entries, said = vouch(toy.project, "toy", second)
     assert (len(entries), said, stale(toy)) == (3, [], set())
+    evidence = gather(toy.project, toy.ledger, toy.project.reference)
+    (origin,) = lineage(evidence, toy.ledger.claim("H1"), "full")
+    assert len(origin.vouched) == 2
+    assert "equal to the last bit" in origin.vouched[0]
 
 
 def test_a_commit_that_made_no_record(kept: tuple[Toy, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,15 @@ def test_the_sample_takes_the_first_seeds(toy: Toy) -> None:
     records = [toy.record("train", seed, {"accuracy": 80.0}) for seed in (7, 3, 5)]
     (sample,) = samples(toy.ledger, records)
     assert sample.seeds == [3, 5]
+
+
+def test_the_sample_takes_no_longer_than_two_minutes_but_for_its_first_setting(toy: Toy) -> None:
+    records = [
+        toy.record("train", 0, {"accuracy": 80.0}, {"level": float(level)}, seconds=50.0)
+        for level in range(5)
+    ]
+    assert len(samples(toy.ledger, records)) == 2
+    assert len(samples(toy.ledger, [replace(record, seconds=500.0) for record in records])) == 1
 
 
 def test_command_line(kept: tuple[Toy, str], ask: Callable[..., Ask]) -> None:

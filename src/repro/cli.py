@@ -472,7 +472,6 @@ def keep(
 def vouch(
     paper: Annotated[str, typer.Argument(help="id of a paper")],
     since: Annotated[str, typer.Option(help="commit whose code made the stale records")],
-    settings: Annotated[int, typer.Option(min=1, help="of each experiment, at most")] = 20,
 ) -> None:
     """Let stale reference records count again whose numbers a change of code leaves as they are.
 
@@ -483,7 +482,7 @@ def vouch(
     """
     from repro.vouch import vouch as compare
 
-    entries, said = compare(_project(), paper, since, settings)
+    entries, said = compare(_project(), paper, since)
     for entry in entries:
         typer.echo(f"{entry.experiment}: {entry.records} records of {entry.settings} settings are equal")
     for line in said:

@@ -32,7 +32,9 @@ from repro.project import Project
 from repro.provenance import code_hash, environment
 from repro.records import Record, read_folder, write_atomically
 
-SETTINGS, SEEDS = 20, 2  # at most, per experiment: enough to go through each switch's values
+# At most, per experiment: enough to go through each switch's values.
+SETTINGS, SEEDS = 20, 2
+SECONDS = 120.0  # that the records of the sample once took
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,23 @@ def spread(settings: Iterable[dict[str, Any]], most: int) -> list[dict[str, Any]
     return [*first, *rest][:most]
 
 
-def samples(ledger: Ledger, records: Sequence[Record], settings: int = SETTINGS) -> list[Sample]:
+def samples(ledger: Ledger, records: Sequence[Record]) -> list[Sample]:
     """Return what to compute twice for these records; measured times differ from run to run and are left out."""
-    seeds: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    known: dict[str, dict[str, Any]] = {}
-    for record in records:
-        name = setting_hash(record.setting)
-        known[name] = dict(record.setting)
-        seeds[record.experiment][name].append(record.seed)
-    return [
-        Sample(
-            experiment,
-            ledger.experiments[experiment].function,
-            setting,
-            sorted(of[setting_hash(setting)])[:SEEDS],
-        )
-        for experiment, of in sorted(seeds.items())
-        if not ledger.experiments[experiment].alone
-        for setting in spread([known[name] for name in of], settings)
-    ]
+    arms: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in sorted(records, key=lambda record: record.seed):
+        arms[record.experiment][setting_hash(record.setting)].append(record)
+    chosen = []
+    for experiment, of in sorted(arms.items()):
+        plan, spent = ledger.experiments[experiment], 0.0
+        if plan.alone:
+            continue
+        for setting in spread([dict(runs[0].setting) for runs in of.values()], SETTINGS):
+            runs = of[setting_hash(setting)][:SEEDS]
+            if spent and spent + sum(run.seconds for run in runs) > SECONDS:
+                continue
+            spent += sum(run.seconds for run in runs)
+            chosen.append(Sample(experiment, plan.function, setting, [run.seed for run in runs]))
+    return chosen
 
 
 def _checkout(project: Project, commit: str, folder: Path) -> None:
@@ -167,7 +167,7 @@ def vouch(
             f"{name}: it measures time, which a change of code may change; run it again"
             for name in sorted({r.experiment for r in made if ledger.experiments[r.experiment].alone})
         ]
-        runs = samples(ledger, made, settings)
+        runs = samples(ledger, made)
         before, after = (
             _compute(root, harness, paper, functions, runs)["rows"]
             for root, harness in ((tree, old), (project.root, src))

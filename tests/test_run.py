@@ -535,8 +535,9 @@ def test_available_memory_is_bounded() -> None:
 
 
 def test_a_gpu_is_asked_for_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (100 * 2**30, 140 * 2**30))
-    assert available_memory("cuda") == 50 * 2**30
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100 * 2**30, 140 * 2**30))
+    assert running._memory("cuda") == 50 * 2**30
+    assert 0 < running._memory("cpu") <= MEMORY_LIMIT
 
 
 def test_a_bar_without_terminal_tells_now_and_then(toy) -> None:

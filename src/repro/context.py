@@ -69,12 +69,8 @@ class Context:
         self.report(self._done + share * self._chunk)
 
 
-def available_memory(device: str = "cpu") -> int:
-    """Return the bytes that a chunk may use: at most half of what is free, and on a CPU at most ``MEMORY_LIMIT``."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.mem_get_info(device)[0] / 2)
+def available_memory() -> int:
+    """Return the bytes that a chunk may use: at most ``MEMORY_LIMIT``, at most half of what is free."""
     import psutil
 
     return int(min(MEMORY_LIMIT, psutil.virtual_memory().available / 2))

@@ -40,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "context": set(),
     "randomness": set(),
+    "noise": {"randomness"},
     "stopping": set(),
     "ensemble": {"randomness"},
     "nn": {"nn", "randomness"},
@@ -51,7 +52,17 @@ ALLOWED: dict[str, set[str]] = {
     "exceptions": {"errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }
-TORCH = {"run", "ensemble", "randomness", "stopping", "nn", "node_classification", "physics", "provenance"}
+TORCH = {
+    "run",
+    "ensemble",
+    "randomness",
+    "noise",
+    "stopping",
+    "nn",
+    "node_classification",
+    "physics",
+    "provenance",
+}
 TORCH_LATE = {"run", "provenance"}  # only inside functions: who plans or judges must not load it
 
 

@@ -121,6 +121,8 @@ def _print_records(
         console.print(f"  {one.records}")
         for code in one.code:
             console.print(f"  code        {code} ({one.function} and what it imports)", highlight=False)
+        for text in one.vouched:
+            console.print(f"              {text}", highlight=False, soft_wrap=True)
         for data in one.data:
             console.print(f"  data md5    {data}", highlight=False)
         for text in one.environments:

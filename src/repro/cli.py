@@ -469,6 +469,29 @@ def keep(
 
 
 @app.command()
+def vouch(
+    paper: Annotated[str, typer.Argument(help="id of a paper")],
+    since: Annotated[str, typer.Option(help="commit whose code made the stale records")],
+    settings: Annotated[int, typer.Option(min=1, help="of each experiment, at most")] = 20,
+) -> None:
+    """Let stale reference records count again whose numbers a change of code leaves as they are.
+
+    A sample of them is computed with the code of the commit and with today's. Where all numbers are equal to the last
+    bit, this is noted beside the records; exit 1 if some are not.
+
+    Example: repro vouch gcn --since HEAD~1
+    """
+    from repro.vouch import vouch as compare
+
+    entries, said = compare(_project(), paper, since, settings)
+    for entry in entries:
+        typer.echo(f"{entry.experiment}: {entry.records} records of {entry.settings} settings are equal")
+    for line in said:
+        typer.echo(line, err=True)
+    raise typer.Exit(1 if said else 0)
+
+
+@app.command()
 def report(
     paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
 ) -> None:

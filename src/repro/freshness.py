@@ -2,13 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from repro.errors import DataUnavailable
+from repro.errors import DataUnavailable, RecordDamaged
 from repro.ledger import Ledger
 from repro.project import Project
 from repro.provenance import code_hash
 from repro.records import Record
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """One change of code that left the numbers of an experiment as they were; see :mod:`repro.vouch`.
+
+    Attributes:
+        before, after: code hashes.
+        settings, records: how much was computed with both and found equal to the last bit.
+        environment: where.
+    """
+
+    experiment: str
+    before: str
+    after: str
+    settings: int
+    records: int
+    date: str
+    environment: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry as it stands in the file."""
+        return asdict(self)
+
+
+def vouched_file(folder: Path, paper: str) -> Path:
+    """Return the file that notes such changes, beside the reference records."""
+    return folder / f"{paper}.vouched.json"
+
+
+def read_vouched(folder: Path, paper: str) -> list[Vouched]:
+    """Return the changes noted for a paper.
+
+    Raises:
+        RecordDamaged: if the note cannot be read.
+    """
+    path = vouched_file(folder, paper)
+    if not path.is_file():
+        return []
+    try:
+        return [Vouched(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordDamaged(f"{path}: cannot be read ({error}); restore it, or remove it") from None
+
+
+def is_vouched_for(changes: Sequence[Vouched], record: Record, now: str) -> bool:
+    """Return whether the record was made by the code ``now``, or a chain of its experiment's changes leads there."""
+    reached, waiting = {now}, [now]
+    while waiting and record.code not in reached:
+        after = waiting.pop()
+        changed = (c for c in changes if c.experiment == record.experiment and c.after == after)
+        new = {c.before for c in changed} - reached
+        reached |= new
+        waiting.extend(new)
+    return record.code in reached
 
 
 def identity(project: Project, ledger: Ledger, experiment: str) -> tuple[str, dict[str, str]]:
@@ -28,6 +87,7 @@ def is_stale(record: Record, project: Project, ledger: Ledger) -> str | None:
 def staleness(project: Project, ledger: Ledger) -> Callable[[Record], str | None]:
     """Return :func:`is_stale` for many records: each experiment's code and data are looked up once."""
     known: dict[str, tuple[str, dict[str, str] | None]] = {}
+    vouched = read_vouched(project.reference, ledger.paper.id)
 
     def look(experiment: str) -> tuple[str, dict[str, str] | None]:
         try:
@@ -41,7 +101,7 @@ def staleness(project: Project, ledger: Ledger) -> Callable[[Record], str | None
         if record.experiment not in known:
             known[record.experiment] = look(record.experiment)
         code, data = known[record.experiment]
-        if record.code != code:
+        if not is_vouched_for(vouched, record, code):
             return "the code has changed since"
         if data is None:
             return "the pointer to its data is gone"

@@ -14,7 +14,7 @@ import numpy as np
 from repro import generalisation, statistics
 from repro.data.fetch import require
 from repro.errors import DataCorrupt, DataUnavailable
-from repro.freshness import staleness
+from repro.freshness import Vouched, read_vouched, staleness
 from repro.ledger import (
     AuditClaim,
     Claim,
@@ -92,6 +92,7 @@ class Evidence:
     problems: dict[str, dict[str, str]] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
+    vouched: list[Vouched] = field(default_factory=list)
 
     @cached_property
     def _by_arm(self) -> dict[tuple[str, str], list[Record]]:
@@ -179,6 +180,7 @@ def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
         problems=read_problems(folder, ledger.paper.id),
         unavailable=_unavailable(project, ledger),
         levels=read_levels(folder, ledger.paper.id),
+        vouched=read_vouched(project.reference, ledger.paper.id),
     )
     stale = staleness(project, ledger)
     for record in records:

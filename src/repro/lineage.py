@@ -19,6 +19,7 @@ class Origin:
         name: experiment and hash of its setting.
         setting: what differs from the protocol.
         function: of the paper's folder.
+        vouched: changes of that code since which left its numbers as they were, in words.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Origin:
     function: str
     records: str
     code: list[str]
+    vouched: list[str]
     data: list[str]
     environments: list[str]
     computed: str
@@ -47,6 +49,12 @@ def _origin(evidence: Evidence, arm: Arm) -> Origin:
         function=plan.function,
         records=f"{len(records)} records, seeds {seeds[0]}…{seeds[-1]}" if records else "no records",
         code=sorted({r.code for r in records}),
+        vouched=[
+            f"changed from {v.before} to {v.after} without changing a number: {v.records} records of {v.settings} "
+            f"settings were computed with both on {v.date} and are equal to the last bit"
+            for v in evidence.vouched
+            if v.experiment == arm.experiment and records
+        ],
         data=sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}),
         environments=list(dict.fromkeys(environment_in_words(r.environment) for r in records)),
         computed=f"{dates[0]} to {dates[-1]}, {sum(r.seconds for r in records):.0f} s in all"

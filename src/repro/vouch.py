@@ -1,0 +1,190 @@
+"""Changes of code that leave every number as it was: shown on a sample, written down, and then believed of the records.
+
+Records carry a hash of the code behind them, and any change of it makes them stale, also one that only moves a
+function to another file. Recomputing hours of records to get the same numbers helps nobody. So a sample is computed
+twice on one machine, with the code that made the records and with today's: where every number is equal to the last
+bit, the pair of hashes is noted beside the records, together with what was compared.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import repro
+from repro import recompute
+from repro.errors import ReproError
+from repro.freshness import Vouched, is_vouched_for, read_vouched, vouched_file
+from repro.ledger import Ledger
+from repro.plan import setting_hash
+from repro.project import Project
+from repro.provenance import code_hash, environment
+from repro.records import Record, read_folder, write_atomically
+
+SETTINGS, SEEDS = 20, 2  # at most, per experiment: enough to go through each switch's values
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is computed twice: one setting, the first seeds that the records have of it."""
+
+    experiment: str
+    function: str
+    setting: dict[str, Any]
+    seeds: list[int]
+
+
+def spread(settings: Iterable[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Return at most ``most`` settings, first those that bring a value of a switch that none before has.
+
+    The order is that of the settings' hashes, so that nobody picks.
+    """
+    waiting = sorted(settings, key=setting_hash)
+    seen: set[tuple[str, str]] = set()
+    first: list[dict[str, Any]] = []
+    rest: list[dict[str, Any]] = []
+    for setting in waiting:
+        values = {(key, repr(value)) for key, value in setting.items()}
+        (rest if values <= seen else first).append(setting)
+        seen |= values
+    return [*first, *rest][:most]
+
+
+def samples(ledger: Ledger, records: Sequence[Record], settings: int = SETTINGS) -> list[Sample]:
+    """Return what to compute twice for these records; measured times differ from run to run and are left out."""
+    seeds: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    known: dict[str, dict[str, Any]] = {}
+    for record in records:
+        name = setting_hash(record.setting)
+        known[name] = dict(record.setting)
+        seeds[record.experiment][name].append(record.seed)
+    return [
+        Sample(
+            experiment,
+            ledger.experiments[experiment].function,
+            setting,
+            sorted(of[setting_hash(setting)])[:SEEDS],
+        )
+        for experiment, of in sorted(seeds.items())
+        if not ledger.experiments[experiment].alone
+        for setting in spread([known[name] for name in of], settings)
+    ]
+
+
+def _checkout(project: Project, commit: str, folder: Path) -> None:
+    """Write the tree of a commit into a folder, with links to the data that is here."""
+    found = subprocess.run(
+        ["git", "-C", str(project.root), "archive", "--format=tar", commit], capture_output=True, check=False
+    )
+    if found.returncode:
+        raise ReproError(f"--since {commit}: git has no such commit ({found.stderr.decode().strip()})")
+    with tarfile.open(fileobj=io.BytesIO(found.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    for path in sorted((project.root / "data").glob("*")):
+        place = folder / "data" / path.name
+        if path.is_dir() and not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            place.symlink_to(path)
+
+
+def _compute(root: Path, harness: Path, paper: str, functions: list[str], runs: list[Sample]) -> Any:
+    request = {
+        "root": str(root),
+        "paper": paper,
+        "functions": functions,
+        "runs": [{"function": s.function, "setting": s.setting, "seeds": s.seeds} for s in runs],
+    }
+    path = os.pathsep.join(str(folder) for folder in (harness, root) if folder.is_dir())
+    done = subprocess.run(
+        [sys.executable, "-P", recompute.__file__],
+        input=json.dumps(request),
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": path, "REPRO_ROOT": str(root)},
+        check=False,
+    )
+    if done.returncode:
+        raise ReproError(f"{paper}: the sample could not be computed in {root}; the lines above say why")
+    return json.loads(done.stdout)
+
+
+def _difference(before: Any, after: Any, sample: Sample) -> str | None:
+    """Say where two answers differ first, or None; equal means to the last bit, and not-a-number equals itself."""
+    for seed in (str(s) for s in sample.seeds):
+        old, new = ([x] if isinstance(x, dict) else x for x in (before[seed], after[seed]))
+        for i in range(max(len(old), len(new))):
+            a, b = (rows[i] if i < len(rows) else {} for rows in (old, new))
+            for name in sorted({*a, *b}):
+                if repr(a.get(name)) != repr(b.get(name)):
+                    return f"seed {seed}, row {i}, {name}: {a.get(name)} before, {b.get(name)} now"
+    return None
+
+
+def vouch(
+    project: Project, paper: str, commit: str, settings: int = SETTINGS
+) -> tuple[list[Vouched], list[str]]:
+    """Compute a sample of the stale reference records with the code of ``commit`` and with today's, and compare.
+
+    Returns:
+        What was written down, one entry per experiment whose numbers are equal; and in words, experiments whose
+        numbers differ or cannot be compared. Their records stay stale.
+
+    Raises:
+        ReproError: if git has no such commit, if the sample cannot be computed, or if no stale record of the reference
+            was made by its code.
+    """
+    ledger = project.ledger(paper)
+    records, _ = read_folder(project.reference, paper)
+    known = read_vouched(project.reference, paper)
+    now = {name: code_hash(paper, plan.function, project.root) for name, plan in ledger.experiments.items()}
+    stale = [r for r in records if r.experiment in now and not is_vouched_for(known, r, now[r.experiment])]
+    names = sorted({r.experiment for r in stale})
+    functions = [ledger.experiments[name].function for name in names]
+    entries, said = [], []
+    with tempfile.TemporaryDirectory(prefix="repro-vouch-") as temporary:
+        tree = Path(temporary)
+        _checkout(project, commit, tree)
+        src = Path(repro.__file__).parents[1]
+        old = tree / src.relative_to(project.root) if src.is_relative_to(project.root) else src
+        codes = _compute(tree, old, paper, functions, [])["codes"]
+        then = {name: codes[ledger.experiments[name].function] for name in names}
+        made = [r for r in stale if is_vouched_for(known, r, then[r.experiment])]
+        if not made:
+            raise ReproError(f"--since {commit}: no stale record of {paper} was made by its code")
+        said += [
+            f"{name}: it measures time, which a change of code may change; run it again"
+            for name in sorted({r.experiment for r in made if ledger.experiments[r.experiment].alone})
+        ]
+        runs = samples(ledger, made, settings)
+        before, after = (
+            _compute(root, harness, paper, functions, runs)["rows"]
+            for root, harness in ((tree, old), (project.root, src))
+        )
+    today, where = datetime.now(UTC).date().isoformat(), environment(project.root, "cpu", os.cpu_count() or 1)
+    for name in sorted({s.experiment for s in runs}):
+        pairs = [(s, a, b) for s, a, b in zip(runs, before, after, strict=True) if s.experiment == name]
+        differences = [(s, found) for s, a, b in pairs if (found := _difference(a, b, s))]
+        if differences:
+            sample, found = differences[0]
+            said.append(
+                f"{name}: {len(differences)} of {len(pairs)} settings differ; {sample.setting}, {found}"
+            )
+            continue
+        count = sum(len(s.seeds) for s, _, _ in pairs)
+        entries.append(Vouched(name, then[name], now[name], len(pairs), count, today, where))
+    if entries:
+        content = json.dumps([entry.as_json() for entry in [*known, *entries]], indent=1) + "\n"
+        write_atomically(vouched_file(project.reference, paper), content.encode())
+    return entries, said

@@ -1,0 +1,148 @@
+"""Letting records count again whose numbers a change of code leaves as they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import Ask, Toy
+
+from repro.errors import RecordDamaged, ReproError
+from repro.freshness import Vouched, is_vouched_for, vouched_file
+from repro.judge import gather
+from repro.lineage import lineage
+from repro.reference import keep
+from repro.report.readme import BEGIN, END
+from repro.vouch import samples, spread, vouch
+
+LEAD = 'LEAD = {"a": 0.0, "b": 2.0, "c": 2.5}'
+SAME = 'LEAD = dict(zip("abc", (0.0, 2.0, 2.5)))'
+OTHER = 'LEAD = {"a": 0.0, "b": 2.0, "c": 2.5000001}'
+
+
+def commit(root: Path) -> str:
+    """Commit everything; return the commit."""
+    for arguments in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", "-C", str(root), *arguments], check=True)
+    head = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    )
+    return head.stdout.strip()
+
+
+@pytest.fixture
+def kept(toy: Toy) -> tuple[Toy, str]:
+    """A toy with reference records, and the commit that made them."""
+    toy.write("README.md", f"{BEGIN}\n{END}\n")
+    toy.give_data()
+    head = commit(toy.root)
+    toy.run("full")
+    keep(toy.project, "toy", toy.folder)
+    return toy, head
+
+
+def stale(toy: Toy) -> set[str]:
+    return {record.experiment for record, _ in gather(toy.project, toy.ledger, toy.project.reference).stale}
+
+
+def test_equal_numbers_let_records_count_again(kept: tuple[Toy, str]) -> None:
+    toy, head = kept
+    toy.edit(LEAD, SAME, "model.py")
+    assert stale(toy) == {"train", "growth", "reading"}, "counting does not import the model"
+    entries, said = vouch(toy.project, "toy", head)
+    assert (said, stale(toy)) == ([], set())
+    (train,) = (entry for entry in entries if entry.experiment == "train")
+    assert train.settings >= 5, "each variant, level and label at least"
+    assert train.records == 2 * train.settings
+
+
+def test_other_numbers_stay_stale_and_are_named(kept: tuple[Toy, str]) -> None:
+    toy, head = kept
+    toy.edit(LEAD, OTHER, "model.py")
+    entries, said = vouch(toy.project, "toy", head)
+    assert {entry.experiment for entry in entries} == {"growth", "reading"}, "they do not use the lead"
+    assert stale(toy) == {"train"}
+    assert len(said) == 1
+    assert "train" in said[0]
+    assert "'variant': 'c'" in said[0]
+    assert "accuracy: " in said[0]
+
+
+def test_a_chain_of_changes(kept: tuple[Toy, str]) -> None:
+    toy, head = kept
+    toy.edit(LEAD, SAME, "model.py")
+    vouch(toy.project, "toy", head)
+    second = commit(toy.root)
+    toy.edit(SAME, LEAD + "\nMORE = 1", "model.py")
+    assert stale(toy) == {"train", "growth", "reading"}
+    entries, said = vouch(toy.project, "toy", second)
+    assert (len(entries), said, stale(toy)) == (3, [], set())
+    evidence = gather(toy.project, toy.ledger, toy.project.reference)
+    (origin,) = lineage(evidence, toy.ledger.claim("H1"), "full")
+    assert len(origin.vouched) == 2
+    assert "equal to the last bit" in origin.vouched[0]
+
+
+def test_a_commit_that_made_no_record(kept: tuple[Toy, str]) -> None:
+    toy, _ = kept
+    toy.edit(LEAD, OTHER, "model.py")
+    with pytest.raises(ReproError, match="no stale record of toy was made by its code"):
+        vouch(toy.project, "toy", commit(toy.root))
+    with pytest.raises(ReproError, match="git has no such commit"):
+        vouch(toy.project, "toy", "nonsense")
+    assert not vouched_file(toy.project.reference, "toy").exists()
+
+
+def test_measured_times_are_not_compared(kept: tuple[Toy, str]) -> None:
+    toy, head = kept
+    toy.edit("    index: size\n", "    index: size\n    alone: true\n")
+    toy.edit(LEAD, SAME, "model.py")
+    _, said = vouch(toy.project, "toy", head)
+    assert stale(toy) == {"growth"}
+    assert "growth: it measures time" in said[0]
+
+
+def test_a_note_that_cannot_be_read_is_refused(kept: tuple[Toy, str]) -> None:
+    toy, _ = kept
+    vouched_file(toy.project.reference, "toy").write_text("[{]")
+    with pytest.raises(RecordDamaged, match="cannot be read"):
+        stale(toy)
+
+
+def test_another_experiments_change_vouches_for_nothing(toy: Toy) -> None:
+    record = toy.record("train", 0, {"accuracy": 80.0}, code="old")
+    change = Vouched("growth", "old", "new", 1, 1, "2026-01-01", {})
+    assert not is_vouched_for([change], record, "new")
+    assert is_vouched_for([Vouched(**{**change.as_json(), "experiment": "train"})], record, "new")
+
+
+def test_the_sample_goes_through_every_value_first() -> None:
+    settings = [{"a": a, "b": b} for a in range(5) for b in range(5)]
+    chosen = spread(settings, 10)
+    assert len(chosen) == 10
+    assert {s["a"] for s in chosen} == {s["b"] for s in chosen} == set(range(5))
+    assert chosen == spread(reversed(settings), 10)
+
+
+def test_the_sample_takes_the_first_seeds(toy: Toy) -> None:
+    records = [toy.record("train", seed, {"accuracy": 80.0}) for seed in (7, 3, 5)]
+    (sample,) = samples(toy.ledger, records)
+    assert sample.seeds == [3, 5]
+
+
+def test_command_line(kept: tuple[Toy, str], ask: Callable[..., Ask]) -> None:
+    toy, head = kept
+    toy.edit(LEAD, OTHER, "model.py")
+    answer = ask("vouch", "toy", "--since", head)
+    assert answer.code == 1
+    assert "growth: " in answer.out
+    assert "train: " in answer.err
+    (entry, *_) = json.loads(vouched_file(toy.project.reference, "toy").read_text())
+    assert entry["environment"]["commit"].startswith(head[:7])

@@ -173,11 +173,13 @@ def _prepare(project: Project, device: str, threads: int | None) -> dict[str, An
     return environment(project.root, device, torch.get_num_threads())
 
 
-def _memory(device: str) -> int:
+def memory(device: str) -> int:
     """Return the bytes that a chunk may use: of a GPU, half of what is free there."""
+    if device != "cuda":
+        return available_memory()
     import torch
 
-    return torch.cuda.mem_get_info()[0] // 2 if device == "cuda" else available_memory()
+    return torch.cuda.mem_get_info()[0] // 2
 
 
 def _run_job(
@@ -223,7 +225,7 @@ def _run_job(
         started = time.perf_counter()
 
     context = Context(
-        project.root, machine["device"], _memory(machine["device"]), progress.done, flush
+        project.root, machine["device"], memory(machine["device"]), progress.done, flush
     )
     for seed, rows in function(job.setting, seeds, context):
         if seed not in unfinished:

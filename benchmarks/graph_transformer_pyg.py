@@ -18,24 +18,17 @@ from torch_geometric.data import Batch as PygBatch
 from benchmarks.graph_transformer_sparse import SparseGraphTransformer, as_pyg
 from benchmarks.peer import Comparison, DisagreementError, Work, compare
 from papers.graph_transformer.graphs import TASKS, Graphs, load
-from papers.graph_transformer.model import graph_transformer
+from papers.graph_transformer.model import Design, graph_transformer
 from papers.graph_transformer.training import classification_loss
 
 WIDTH, LAYERS, HEADS, EIGENVECTORS, BATCH = 80, 10, 8, 2, 26
 TOLERANCE = 1e-5
-REPEATS = 5
+REPEATS = 3
 
 
 def networks(width: int, layers: int) -> tuple[nn.Module, SparseGraphTransformer]:
     """Return ours and the peer with the same weights."""
-    ours = graph_transformer(
-        **vars(TASKS["pattern"]),
-        width=width,
-        layers=layers,
-        heads=HEADS,
-        encoding="laplacian",
-        eigenvectors=2,
-    )
+    ours = graph_transformer(Design(TASKS["pattern"], width, layers, HEADS, "laplacian", EIGENVECTORS))
     peer = SparseGraphTransformer(3, 0, 2, width, layers, HEADS, EIGENVECTORS, False)
     peer.take_weights(ours)
     return ours, peer

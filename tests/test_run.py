@@ -22,6 +22,7 @@ from repro.errors import LedgerError
 from repro.plan import jobs, setting_hash
 from repro.progress import Bar
 from repro.records import problems_file, read_folder, read_problems, read_record
+from repro.run import memory
 
 # A run of the toy's quick tier in a process of its own, without torch. Arguments: project, folder, and perhaps
 # `scenarios TEXT`: for each, in a folder of its own, child after child dies by SIGKILL at the N-th event of a kind;
@@ -532,6 +533,12 @@ def test_chunks_fit_the_memory(
 
 def test_available_memory_is_bounded() -> None:
     assert 0 < available_memory() <= MEMORY_LIMIT
+
+
+def test_a_gpu_is_asked_for_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100 * 2**30, 140 * 2**30))
+    assert memory("cuda") == 50 * 2**30
+    assert 0 < memory("cpu") <= MEMORY_LIMIT
 
 
 def test_a_bar_without_terminal_tells_now_and_then(toy) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from papers.graph_transformer import trivial
 from papers.graph_transformer.graphs import TASKS, Graphs, pad
-from papers.graph_transformer.model import graph_transformer
+from papers.graph_transformer.model import Design, graph_transformer
 from repro.context import Context
 from repro.data import sbm, zinc
 
@@ -25,10 +25,7 @@ LAYER_NORM_ROWS = {"zinc": (0.284, 0.278), "cluster": (70.649, 70.879), "pattern
 def parameter_count(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Count the parameters of the network built from the released configuration."""
     width, layers, heads, k = PRINTED[setting["dataset"]]
-    task = vars(TASKS[setting["dataset"]])
-    model = graph_transformer(
-        **task, width=width, layers=layers, heads=heads, encoding=setting["encoding"], eigenvectors=k
-    )
+    model = graph_transformer(Design(TASKS[setting["dataset"]], width, layers, heads, setting["encoding"], k))
     count = sum(parameter.numel() for parameter in model.parameters())
     # The last layer's edge stream: counted, and no output depends on it.
     idle = sum(p.numel() for p in model.layers[-1].e.parameters()) if setting["dataset"] == "zinc" else 0

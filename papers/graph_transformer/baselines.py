@@ -5,11 +5,13 @@ Shapes and arguments are those of :mod:`papers.graph_transformer.model`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from papers.graph_transformer.model import BatchNorm, Network, _heads, by_block, graph_transformer
+from papers.graph_transformer.model import BatchNorm, Design, Network, _heads, by_block, graph_transformer
 
 
 class GCNLayer(nn.Module):
@@ -83,35 +85,16 @@ class GatedGCNLayer(nn.Module):
 MODELS = ("gt", "gcn", "gat", "gatedgcn")
 
 
-def network(
-    model: str,
-    *,
-    tokens: int,
-    bonds: int,
-    out: int,
-    width: int,
-    layers: int,
-    heads: int,
-    encoding: str,
-    eigenvectors: int,
-    roles: int,
-    graph_level: bool,
-    norm: str,
-    clamp: str,
-    seed: int,
-) -> Network:
-    """Return the network of one row of Table 2; see :class:`~papers.graph_transformer.model.Network`.
+def network(model: str, design: Design, seed: int) -> Network:
+    """Return the network of one row of Table 2.
 
     GCN and GAT read no edge features; GatedGCN starts from a constant where the data has none.
     """
-    common = (encoding, eigenvectors, roles, graph_level)
     if model == "gt":
-        return graph_transformer(tokens, bonds, out, width, layers, heads, *common, norm, clamp, seed)
-    if model == "gatedgcn":
-        stack: list[nn.Module] = [GatedGCNLayer(width) for _ in range(layers)]
-        return Network(tokens, bonds, out, width, stack, *common, edge_width=width, seed=seed)
-    if model == "gcn":
-        stack = [GCNLayer(width) for _ in range(layers)]
-    else:
-        stack = [GATLayer(width, heads) for _ in range(layers)]
-    return Network(tokens, 0, out, width, stack, *common, seed=seed)
+        return graph_transformer(design, seed)
+    kinds: dict[str, Callable[[], nn.Module]] = {
+        "gcn": lambda: GCNLayer(design.width),
+        "gat": lambda: GATLayer(design.width, design.heads),
+        "gatedgcn": lambda: GatedGCNLayer(design.width),
+    }
+    return Network(design, [kinds[model]() for _ in range(design.layers)], model == "gatedgcn", seed)

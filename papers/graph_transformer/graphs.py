@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from papers.graph_transformer.encodings import cached_eigenvectors, wl_roles
-from papers.graph_transformer.model import Batch
+from papers.graph_transformer.model import Batch, Task
+from repro import randomness
 from repro.data import sbm, zinc
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a data set fixes in a network: vocabularies, outputs, and whether a graph or a node is predicted."""
-
-    tokens: int
-    bonds: int
-    out: int
-    roles: int
-    graph_level: bool
-
 
 TASKS = {
     "zinc": Task(tokens=zinc.ATOMS, bonds=zinc.BONDS + 1, out=1, roles=37, graph_level=True),
@@ -37,7 +28,7 @@ TASKS = {
 
 @dataclass(frozen=True, eq=False)
 class Graphs:
-    """G graphs, padded to N nodes.
+    """G graphs, padded to N nodes, or S sets of G graphs one after the other.
 
     Attributes:
         tokens: int64 (G, N).
@@ -46,6 +37,7 @@ class Graphs:
         targets: int64 (G, N), -1 on padding, or float (G,).
         encoding: float (G, N, k), int64 (G, N), or float (G, N, 0).
         full: whether all pairs of different nodes attend to each other and all edge types are 0.
+        sets: S, where each seed has graphs of its own; 1 where all seeds share them.
     """
 
     tokens: Tensor
@@ -54,20 +46,26 @@ class Graphs:
     targets: Tensor
     encoding: Tensor
     full: bool
+    sets: int = 1
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        """Return G."""
+        return len(self.sizes) // self.sets
 
     def to(self, device: str) -> Graphs:
         """Return the same on a device."""
-        moved = (x.to(device) for x in (self.tokens, self.edges, self.sizes, self.targets, self.encoding))
-        return Graphs(*moved, self.full)
+        return replace(
+            self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        )
 
     def batch(self, index: Tensor, blocks: int = 1) -> tuple[Batch, Tensor]:
         """Return the graphs at ``index`` (B,) or (S, B) and their targets, the largest first, cropped to its size.
 
-        ``blocks``: into how many blocks of similar size the pairs are divided.
+        ``blocks``: into how many blocks of similar size the pairs are divided. Where there are S sets, row s of the
+        index counts within the s-th.
         """
+        if self.sets > 1:
+            index = index + len(self) * torch.arange(self.sets, device=index.device).unsqueeze(-1)
         index = index.gather(-1, self.sizes[index].argsort(dim=-1, descending=True, stable=True))
         n = int(self.sizes[index].max())
         nodes = torch.arange(n, device=index.device) < self.sizes[index].unsqueeze(-1)
@@ -81,7 +79,7 @@ class Graphs:
         pairs = pairs.split(share, index.dim() - 1)
         batch = Batch(
             self.tokens[index][..., :n],
-            bonds.long(),
+            bonds,
             tuple(_block(part, self.sizes[i]) for part, i in zip(pairs, index.split(share, -1), strict=True)),
             nodes.float(),
             # The axis of the nodes is the last but one of eigenvectors and the last of roles.
@@ -123,6 +121,33 @@ def pad(
     return Graphs(*map(torch.from_numpy, (node, pair, np.asarray(sizes), label, code)), full)
 
 
+def join(sets: Sequence[Graphs]) -> Graphs:
+    """Return one set per seed as one, padded alike; all have the same number of graphs."""
+    n = max(part.tokens.shape[1] for part in sets)
+
+    def padded(name: str, axes: int, value: int = 0) -> Tensor:
+        parts = [getattr(part, name) for part in sets]
+        rest = (0, 0) * (parts[0].dim() - 1 - axes)
+        return torch.cat([functional.pad(x, rest + (0, n - x.shape[1]) * axes, value=value) for x in parts])
+
+    return Graphs(
+        padded("tokens", 1),
+        padded("edges", 2),
+        torch.cat([part.sizes for part in sets]),
+        padded("targets", 1, -1),
+        padded("encoding", 1),
+        sets[0].full,
+        len(sets),
+    )
+
+
+def with_arbitrary_signs(graphs: Graphs, seed: int, part: str) -> Graphs:
+    """Return the same with a random sign per graph and eigenvector, as a solver without a convention leaves them."""
+    G, _, k = graphs.encoding.shape
+    bits = randomness.uniform(randomness.key(seed, f"solver/{part}"), G * k).view(G, 1, k) < 0.5
+    return replace(graphs, encoding=torch.where(bits, -graphs.encoding, graphs.encoding))
+
+
 def encode(
     adjacencies: Sequence[np.ndarray], encoding: str, eigenvectors: int, cache: Path
 ) -> list[np.ndarray] | None:
@@ -142,6 +167,8 @@ def load(
     eigenvectors: int,
     root: Path,
     sizes: tuple[int, int] = sbm.SIZES,
+    seed: int = 0,
+    sign: str = "canonical",
 ) -> Graphs:
     """Return the first ``count`` graphs of a split of ``zinc``, ``pattern`` or ``cluster``; 0 for all of them.
 
@@ -154,20 +181,17 @@ def load(
         full, encoding, eigenvectors: see :class:`Graphs` and :func:`encode`.
         root: the project's folder.
         sizes: smallest and largest community of block-model graphs.
+        seed: of the block-model graphs.
+        sign: ``canonical`` for :func:`encodings.with_sign`, ``arbitrary`` for :func:`with_arbitrary_signs`.
     """
     cache = root / ".cache" / "laplacian"
+    drawn: list[tuple[np.ndarray, np.ndarray, Any]]
     if dataset == "zinc":
-        molecules = zinc.load(split, count or None, root)
-        codes = encode([m.bonds > 0 for m in molecules], encoding, eigenvectors, cache)
-        return pad(
-            [m.atoms for m in molecules],
-            [m.bonds for m in molecules],
-            [m.target for m in molecules],
-            codes,
-            full,
-        )
-    drawn = sbm.graphs(dataset, split, count or None, sizes=sizes)
-    codes = encode([g.adjacency for g in drawn], encoding, eigenvectors, cache)
-    return pad(
-        [g.features for g in drawn], [g.adjacency for g in drawn], [g.labels for g in drawn], codes, full
-    )
+        drawn = [(m.atoms, m.bonds, m.target) for m in zinc.load(split, count or None, root)]
+    else:
+        made = sbm.graphs(dataset, split, count or None, seed=seed, sizes=sizes)
+        drawn = [(g.features, g.adjacency, g.labels) for g in made]
+    tokens, edges, targets = zip(*drawn, strict=True)
+    graphs = pad(tokens, edges, targets, encode([E > 0 for E in edges], encoding, eigenvectors, cache), full)
+    arbitrary = encoding == "laplacian" and sign == "arbitrary"
+    return with_arbitrary_signs(graphs, seed, split) if arbitrary else graphs

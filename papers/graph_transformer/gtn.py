@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from papers.graph_transformer.model import initialise, normal
-from repro import randomness
+from papers.graph_transformer.model import initialise
+from repro import noise, randomness
 from repro.context import Context
 
 Rows = Iterator[tuple[int, dict[str, float]]]
@@ -56,7 +56,7 @@ def synthetic(seed: int) -> Heterogeneous:
     a, b = draw("links", 4 * AUTHORS, AUTHORS).view(2, -1)
     knows[a, b] = knows[b, a] = 1
     knows.fill_diagonal_(0)
-    X = 0.3 * normal(seed, "features", N * CLASSES).view(N, -1)
+    X = 0.3 * noise.normal(randomness.key(seed, "features"), N, CLASSES)
     X[AUTHORS + PAPERS :] += functional.one_hot(torch.arange(VENUES) % CLASSES, CLASSES)
     relations = torch.stack([writes, writes.T, appears, appears.T, knows, torch.eye(N)])
     return Heterogeneous(relations, X, labels)
@@ -91,10 +91,8 @@ class GTN(nn.Module):
         seed: int,
     ) -> None:
         super().__init__()
-        start = 0.1 * normal(seed, "choices", length * channels * relations)
-        self.choices = nn.Parameter(
-            start.view(length, channels, relations) * float(learned), requires_grad=learned
-        )
+        start = 0.1 * noise.normal(randomness.key(seed, "choices"), length, channels, relations)
+        self.choices = nn.Parameter(start * float(learned), requires_grad=learned)
         self.W = nn.Linear(features, hidden, bias=False)
         self.hidden, self.out = nn.Linear(channels * hidden, hidden), nn.Linear(hidden, classes)
         initialise(self, seed)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from repro import randomness
+from repro import noise, randomness
 
 
 class Batch(NamedTuple):
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
 
     Attributes:
         tokens: int64 (B, n), node types.
-        bonds: int64 (B, n, n), edge types; 0 where there is none and everywhere in the full graph.
+        bonds: uint8 (B, n, n), edge types; 0 where there is none and everywhere in the full graph.
         pairs: one float (b, m, m) per block, 1 where node i attends to node j; one block with m = n where there is an
             edge stream.
         nodes: float (B, n), 1 for nodes, 0 for padding.
@@ -197,49 +198,72 @@ class Readout(nn.Module):
         return self.layers[-1](x)
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a data set fixes in a network.
+
+    Attributes:
+        tokens: number of node types.
+        bonds: number of edge types; 0 for graphs whose edges are all alike.
+        out: classes, or 1 for a regression.
+        roles: size of the table of WL roles.
+        graph_level: mean over nodes before the readout (ZINC), else one output per node.
+    """
+
+    tokens: int
+    bonds: int
+    out: int
+    roles: int
+    graph_level: bool
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a setting fixes in a network, beside the kind of its layers.
+
+    Attributes:
+        task: what the data set fixes.
+        width, layers, heads: d, how many layers, H.
+        encoding: ``none``, ``laplacian`` or ``wl`` (Section 3).
+        eigenvectors: k, for ``laplacian``.
+        norm: ``batch`` or ``layer``.
+        clamp: see :func:`softmax_weights`.
+    """
+
+    task: Task
+    width: int
+    layers: int
+    heads: int
+    encoding: str
+    eigenvectors: int
+    norm: str = "batch"
+    clamp: str = "before_exp"
+
+
 class Network(nn.Module):
     """Embeddings, layers, readout; what the layers are is the caller's choice.
 
     Args:
-        tokens: number of node types.
-        bonds: number of edge types; 0 for graphs whose edges are all alike.
-        out: classes, or 1 for a regression.
-        width: d.
+        design: widths, encoding and what the data set fixes.
         layers: see the module.
-        encoding: ``none``, ``laplacian`` or ``wl`` (Section 3).
-        eigenvectors: k, for ``laplacian``.
-        roles: size of the table of WL roles.
-        graph_level: mean over nodes before the readout (ZINC), else one output per node.
-        edge_width: of e where the edges are all alike; 0 if the layers ignore e.
+        edges: whether the layers read e, which starts from the edge types or, where all are alike, from one vector.
         seed: of the initial weights.
     """
 
-    def __init__(
-        self,
-        tokens: int,
-        bonds: int,
-        out: int,
-        width: int,
-        layers: list[nn.Module],
-        encoding: str,
-        eigenvectors: int,
-        roles: int,
-        graph_level: bool,
-        edge_width: int = 0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, design: Design, layers: list[nn.Module], edges: bool, seed: int) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(tokens, width)
-        self.bonds = nn.Embedding(bonds, width) if bonds else None
-        self.edge = nn.Linear(1, edge_width) if edge_width and not bonds else None
+        task, width = design.task, design.width
+        self.tokens = nn.Embedding(task.tokens, width)
+        self.bonds = nn.Embedding(task.bonds, width) if edges and task.bonds else None
+        self.edge = nn.Linear(1, width) if edges and not task.bonds else None
         self.encoding: nn.Module | None = None
-        if encoding == "laplacian":
-            self.encoding = nn.Linear(eigenvectors, width)
-        elif encoding == "wl":
-            self.encoding = nn.Embedding(roles, width)
+        if design.encoding == "laplacian":
+            self.encoding = nn.Linear(design.eigenvectors, width)
+        elif design.encoding == "wl":
+            self.encoding = nn.Embedding(task.roles, width)
         self.layers = nn.ModuleList(layers)
-        self.readout = Readout(width, out)
-        self.graph_level = graph_level
+        self.readout = Readout(width, task.out)
+        self.graph_level = task.graph_level
         initialise(self, seed)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -248,7 +272,7 @@ class Network(nn.Module):
         if self.encoding is not None:
             h = h + self.encoding(batch.encoding)
         if self.bonds is not None:
-            return h, self.bonds(batch.bonds)
+            return h, self.bonds(batch.bonds.int())
         return h, h if self.edge is None else self.edge(batch.pairs[0].unsqueeze(-1))
 
     def forward(self, batch: Batch) -> Tensor:
@@ -271,31 +295,14 @@ def initialise(model: nn.Module, seed: int) -> None:
                 u = randomness.uniform(randomness.key(seed, f"{name}.{kind}"), parameter.numel())
                 parameter.data = ((2 * u - 1) * bound).view(parameter.shape)
         elif isinstance(module, nn.Embedding):
-            module.weight.data = normal(seed, f"{name}.weight", module.weight.numel()).view_as(module.weight)
+            module.weight.data = noise.normal(randomness.key(seed, f"{name}.weight"), *module.weight.shape)
 
 
-def normal(seed: int, stream: str, n: int) -> Tensor:
-    """Return ``n`` standard normal numbers of a stream (Box and Muller)."""
-    u, v = randomness.uniform(randomness.key(seed, stream), 2 * n).view(2, n)
-    return torch.sqrt(-2 * torch.log1p(-u)) * torch.cos(2 * math.pi * v)
-
-
-def graph_transformer(
-    tokens: int,
-    bonds: int,
-    out: int,
-    width: int,
-    layers: int,
-    heads: int,
-    encoding: str,
-    eigenvectors: int,
-    roles: int,
-    graph_level: bool,
-    norm: str = "batch",
-    clamp: str = "before_exp",
-    seed: int = 0,
-) -> Network:
+def graph_transformer(design: Design, seed: int = 0) -> Network:
     """Return the paper's network: the edge layer where there are edge types, else the plain one."""
-    kind = GraphTransformerEdgeLayer if bonds else GraphTransformerLayer
-    stack = [kind(width, heads, norm, clamp) for _ in range(layers)]
-    return Network(tokens, bonds, out, width, stack, encoding, eigenvectors, roles, graph_level, seed=seed)
+    edges = design.task.bonds > 0
+    kind = GraphTransformerEdgeLayer if edges else GraphTransformerLayer
+    stack: list[nn.Module] = [
+        kind(design.width, design.heads, design.norm, design.clamp) for _ in range(design.layers)
+    ]
+    return Network(design, stack, edges, seed)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from papers.graph_transformer.baselines import GCNLayer
 from papers.graph_transformer.encodings import laplacian_eigenvectors, with_sign
-from papers.graph_transformer.graphs import Graphs, pad
+from papers.graph_transformer.graphs import TASKS, Graphs, pad
 from papers.graph_transformer.model import (
     Batch,
+    Design,
     GraphTransformerLayer,
     Network,
     graph_transformer,
@@ -31,10 +32,10 @@ SMALL = (5, 12)  # communities of the graphs of the first two
 
 
 def _network(setting: Mapping[str, Any], seed: int) -> Network:
-    return graph_transformer(
-        tokens=7, bonds=0, out=6, width=32, layers=setting["layers"], heads=4, encoding=setting["encoding"],
-        eigenvectors=setting["eigenvectors"], roles=100, graph_level=False, norm="layer", seed=seed,
-    )  # fmt: skip
+    design = Design(
+        TASKS["cluster"], 32, setting["layers"], 4, setting["encoding"], setting["eigenvectors"], "layer"
+    )
+    return graph_transformer(design, seed)
 
 
 def structure_blindness(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:

@@ -6,19 +6,23 @@ transformers", 2025): on a ring of 2 k nodes, message passing with fewer than k 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from papers.graph_transformer.encodings import laplacian_eigenvectors
-from papers.graph_transformer.graphs import Graphs, Task, pad
-from papers.graph_transformer.training import build, run
+from papers.graph_transformer.graphs import Graphs, join, pad, with_arbitrary_signs
+from papers.graph_transformer.model import Batch, Task
+from papers.graph_transformer.training import TOGETHER, Trainer, build, run
 from repro import randomness
 from repro.context import Context
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
+Draw = Callable[[Mapping[str, Any], int, str, int], Graphs]
+"""Makes graphs of a setting, a seed, a part and a count."""
 
 TOKENS = 4
 TASK = Task(tokens=TOKENS, bonds=0, out=TOKENS, roles=3, graph_level=False)
@@ -30,33 +34,57 @@ def ring(n: int) -> np.ndarray:
     return A | A.T
 
 
-def rings(setting: Mapping[str, Any], seed: int, part: str, count: int) -> Graphs:
-    """Return ``count`` rings with random tokens, their nodes numbered at random; targets are the opposite tokens.
+def numbered(
+    setting: Mapping[str, Any], seed: int, part: str, A: np.ndarray, tokens: np.ndarray, targets: np.ndarray
+) -> Graphs:
+    """Return graphs of one shape, bool (n, n), with tokens and targets (count, n), their nodes numbered at random.
 
-    Eigenvectors are computed from each numbered ring, so that the basis within each pair of equal eigenvalues differs
-    from ring to ring.
+    Eigenvectors are computed from each numbered graph, so that the basis within each space of equal eigenvalues differs
+    from graph to graph.
     """
+    keys = [randomness.key(seed, f"{part}/order", i) for i in range(len(tokens))]
+    orders = [randomness.permutation(key, len(A)).numpy() for key in keys]
+    edges = [A[order][:, order] for order in orders]
+    codes = None
+    if setting["encoding"] == "laplacian":
+        codes = [laplacian_eigenvectors(E, setting["eigenvectors"]).astype(np.float32) for E in edges]
+    graphs = pad(
+        [row[order] for row, order in zip(tokens, orders, strict=True)],
+        edges,
+        [row[order] for row, order in zip(targets, orders, strict=True)],
+        codes,
+        setting["graph"] == "full",
+    )
+    return with_arbitrary_signs(graphs, seed, part) if codes and setting["sign"] == "arbitrary" else graphs
+
+
+def rings(setting: Mapping[str, Any], seed: int, part: str, count: int) -> Graphs:
+    """Return ``count`` rings with random tokens; targets are the opposite tokens."""
     n = 2 * setting["distance"]
-    tokens, edges, targets, codes = [], [], [], []
-    for i in range(count):
-        order = randomness.permutation(randomness.key(seed, f"{part}/order", i), n).numpy()
-        drawn = (randomness.uniform(randomness.key(seed, f"{part}/tokens", i), n) * TOKENS).long().numpy()
-        A = ring(n)[order][:, order]
-        tokens.append(drawn[order])
-        targets.append(np.roll(drawn, n // 2)[order])
-        edges.append(A)
-        codes.append(laplacian_eigenvectors(A, setting["eigenvectors"]).astype(np.float32))
-    with_codes = codes if setting["encoding"] == "laplacian" else None
-    return pad(tokens, edges, targets, with_codes, setting["graph"] == "full")
+    drawn = randomness.uniform(randomness.key(seed, f"{part}/tokens"), count * n).view(count, n).numpy()
+    tokens = (drawn * TOKENS).astype(np.int64)
+    return numbered(setting, seed, part, ring(n), tokens, np.roll(tokens, n // 2, axis=1))
+
+
+def train_on_own(
+    setting: Mapping[str, Any], task: Task, draw: Draw, seeds: Sequence[int], context: Context
+) -> Iterator[tuple[Trainer, list[int], Graphs]]:
+    """Train each seed on graphs of its own, the schedule on others; yield (trainer, positions, graphs to test on)."""
+    train, val, test = (
+        join([draw(setting, seed, part, setting[part]) for seed in seeds])
+        for part in ("train", "val", "test")
+    )
+    for trainer, at, _ in run(setting, task, seeds, train, val, context.device, context.tick):
+        yield trainer, at, test.to(context.device)
 
 
 def opposite(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Train on rings, test on others; accuracy in % of the opposite node's token."""
-    for chunk in context.chunks(seeds, 1, largest=1):
-        (seed,) = chunk
-        train, test = (rings(setting, seed, part, setting[part]) for part in ("train", "test"))
-        ((trainer, _, _),) = run(setting, TASK, [seed], train, test, context.device, context.tick)
-        yield seed, {"opposite_accuracy": float(trainer.evaluate(test.to(context.device))["plain"][0])}
+    for chunk in context.chunks(seeds, 1, largest=TOGETHER):
+        for trainer, at, test in train_on_own(setting, TASK, rings, chunk, context):
+            accuracy = trainer.evaluate(test)["plain"]
+            for i in at:
+                yield chunk[i], {"opposite_accuracy": float(accuracy[i])}
 
 
 def reach(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
@@ -82,21 +110,29 @@ def attention(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
     over the ring's nodes, of the head whose weights are the least even.
     """
     n = 2 * setting["distance"]
-    for chunk in context.chunks(seeds, 1, largest=1):
-        (seed,) = chunk
-        train, test = (rings(setting, seed, part, setting[part]) for part in ("train", "test"))
-        ((trainer, _, _),) = run(setting, TASK, [seed], train, test, context.device, context.tick)
-        net = build(setting, TASK, seed).to(context.device).eval()
-        net.load_state_dict(
-            {k: x[0] for k, x in {**trainer.ensemble.parameters, **trainer.ensemble.buffers}.items()}
-        )
-        batch, _ = test.to(context.device).batch(torch.tensor([0], device=context.device))
-        order = randomness.permutation(randomness.key(seed, "test/order", 0), n)
-        place = order.argsort().to(context.device)  # place[i] is the number of the i-th node along the ring
-        with torch.no_grad():
-            h, _ = net.embed(batch)
-            w = net.layers[0].attention(h, batch.pairs[0])[0]  # type: ignore[operator]
-            w = (w / w.sum(-1, keepdim=True))[:, place][:, :, place].cpu()
-        ahead = torch.stack([w[:, torch.arange(n), (torch.arange(n) + s) % n].mean(-1) for s in range(n)], 1)
-        sharpest = ahead[int(ahead.amax(1).argmax())]
-        yield seed, [{"steps": s, "attention_weight": float(sharpest[s])} for s in range(n)]
+    for chunk in context.chunks(seeds, 1, largest=TOGETHER):
+        for trainer, at, test in train_on_own(setting, TASK, rings, chunk, context):
+            batch, _ = test.batch(torch.zeros(len(chunk), 1, dtype=torch.int64, device=context.device))
+            for i in at:
+                order = randomness.permutation(randomness.key(chunk[i], "test/order", 0), n)
+                place = order.argsort().to(
+                    context.device
+                )  # place[j] is the number of the j-th node of the ring
+                w = _weights(trainer, i, batch)[:, place][:, :, place].cpu()
+                steps = [w[:, torch.arange(n), (torch.arange(n) + s) % n].mean(-1) for s in range(n)]
+                ahead = torch.stack(steps, 1)
+                sharpest = ahead[int(ahead.amax(1).argmax())]
+                yield (
+                    chunk[i],
+                    [{"steps": s, "attention_weight": float(sharpest[s])} for s in range(n)],
+                )
+
+
+@torch.no_grad()
+def _weights(trainer: Trainer, i: int, batch: Batch) -> Tensor:
+    """Return the softmax weights (H, n, n) of the i-th seed's first layer on the first graph of its batch."""
+    net = trainer.network(i)
+    own = Batch(batch.tokens[i], batch.bonds[i], (batch.pairs[0][i],), batch.nodes[i], batch.encoding[i])
+    h, _ = net.embed(own)
+    w = net.layers[0].attention(h, own.pairs[0])[0]  # type: ignore[operator]
+    return w / w.sum(-1, keepdim=True)

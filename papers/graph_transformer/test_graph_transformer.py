@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.data import Batch as PygBatch
 
-from papers.graph_transformer import encodings, experiments, gtn, properties, tasks, trivial
+from papers.graph_transformer import encodings, experiments, gtn, properties, tasks, trees, trivial
 from papers.graph_transformer.baselines import MODELS, network
-from papers.graph_transformer.graphs import TASKS, Graphs, encode, pad
-from papers.graph_transformer.model import Network, graph_transformer, initialise
+from papers.graph_transformer.graphs import TASKS, Graphs, encode, join, pad, with_arbitrary_signs
+from papers.graph_transformer.model import Design, Network, Task, initialise
 from papers.graph_transformer.training import (
     Accuracy,
     Plateau,
@@ -53,12 +53,19 @@ def some_graphs(sizes: list[int], full: bool = False, types: int = 1, k: int = 2
     )
 
 
-def small(bonds: int = 0, norm: str = "batch", graph_level: bool = False, **changes: object) -> Network:
-    arguments = {
-        "tokens": 3, "bonds": bonds, "out": 1 if graph_level else 2, "width": 16, "layers": 2, "heads": 4,
-        "encoding": "laplacian", "eigenvectors": 2, "roles": 30, "graph_level": graph_level, "norm": norm,
-    }  # fmt: skip
-    return graph_transformer(**{**arguments, **changes})  # type: ignore[arg-type]
+def small(
+    bonds: int = 0,
+    norm: str = "batch",
+    graph_level: bool = False,
+    *,
+    model: str = "gt",
+    encoding: str = "laplacian",
+    tokens: int = 3,
+    seed: int = 1,
+) -> Network:
+    task = Task(tokens, bonds, out=1 if graph_level else 2, roles=30, graph_level=graph_level)
+    design = Design(task, width=16, layers=2, heads=4, encoding=encoding, eigenvectors=2, norm=norm)
+    return network(model, design, seed)
 
 
 # ------------------------------------------------------------------ encodings
@@ -186,20 +193,11 @@ def test_the_last_edge_stream_gets_no_gradient() -> None:
     assert not any(name.startswith("layers.0.e.O") for name in unused)
 
 
-def build(model: str, graphs_have_bonds: bool = False, **changes: object) -> Network:
-    arguments: dict[str, object] = {
-        "tokens": 3, "bonds": 4 if graphs_have_bonds else 0, "out": 2, "width": 16, "layers": 2, "heads": 4,
-        "encoding": "laplacian", "eigenvectors": 2, "roles": 30, "graph_level": False, "norm": "batch",
-        "clamp": "before_exp", "seed": 1,
-    }  # fmt: skip
-    return network(model, **{**arguments, **changes})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("model", MODELS)
 def test_padding_and_order_of_nodes_change_nothing(model: str, full: bool) -> None:
     graphs = some_graphs([13, 7], full)
-    net = build(model)
+    net = small(model=model)
     net.train()
     net(graphs.batch(torch.arange(2))[0])  # running statistics that are not the initial ones
     net.eval()
@@ -228,7 +226,7 @@ def test_graphs_with_one_node_no_edges_or_two_parts(model: str, bonds: bool, ful
     codes = [np.zeros((n, 2), np.float32) for n in sizes]
     tokens = [np.zeros(n, np.int64) for n in sizes]
     graphs = pad(tokens, edges, tokens, codes, full)
-    net = build(model, bonds)
+    net = small(4 if bonds else 0, model=model)
     batch, _ = graphs.batch(torch.arange(3))
     out = net(batch)
     out[batch.nodes > 0].sum().backward()
@@ -266,7 +264,7 @@ def test_encodings_enter_the_network(encoding: str, tmp_path: Path) -> None:
     graphs = pad(
         [np.zeros(n, np.int64) for n in (6, 9)], E, [np.zeros(n, np.int64) for n in (6, 9)], codes, True
     )
-    net = build("gt", encoding=encoding)
+    net = small(encoding=encoding)
     batch, _ = graphs.batch(torch.arange(2))
     out = net(batch)[0]
     spread = (out - out[:1]).abs().max()
@@ -278,7 +276,7 @@ def test_encodings_enter_the_network(encoding: str, tmp_path: Path) -> None:
 SETTING: dict[str, object] = {
     "model": "gt", "width": 16, "layers": 2, "heads": 4, "encoding": "laplacian", "eigenvectors": 2, "norm": "batch",
     "clamp": "before_exp", "learning_rate": 1e-2, "factor": 0.5, "patience": 0, "lowest_rate": 1e-6,
-    "loss_weights": True, "sign_flip": "batch", "batch": 3, "epochs": 3, "weights": "last",
+    "loss_weights": True, "sign": "canonical", "sign_flip": "batch", "batch": 3, "epochs": 3, "weights": "last",
 }  # fmt: skip
 
 
@@ -343,8 +341,9 @@ def trained(seeds: list[int], **changes: object) -> dict[int, list[float]]:
 def test_stacked_seeds_train_as_they_do_alone(model: str) -> None:
     together = trained([3, 8], model=model)
     for seed in (3, 8):
-        # Rounding differs in the last bits; an accuracy may then differ by a node, the loss may not.
-        assert together[seed][:2] == pytest.approx(trained([seed], model=model)[seed][:2], rel=1e-4)
+        # Rounding differs in the last bits, and Adam makes whole steps of it where a gradient is nothing else (a bias
+        # before BatchNorm): an accuracy may then differ by a node, the loss hardly.
+        assert together[seed][:2] == pytest.approx(trained([seed], model=model)[seed][:2], rel=1e-3)
     assert together[3] != together[8]
 
 
@@ -378,7 +377,7 @@ def test_nothing_comes_from_out_of_reach_to_the_last_bit(model: str) -> None:
     tokens = [np.array([0, 1, 2, 0, 1, t]) for t in (0, 2)]
     zeros = np.zeros((6, 2), np.float32)
     graphs = pad(tokens, [path + path.T] * 2, tokens, [zeros] * 2, False)
-    out = build(model).eval()(graphs.batch(torch.arange(2))[0])
+    out = small(model=model).eval()(graphs.batch(torch.arange(2))[0])
     assert torch.equal(out[0, :3], out[1, :3])
     assert not torch.equal(out[0, 3], out[1, 3])
 
@@ -405,13 +404,114 @@ def test_the_best_threshold_and_the_best_guess() -> None:
 
 
 def test_rings_ask_for_the_opposite_token() -> None:
-    setting = {"distance": 3, "eigenvectors": 5, "encoding": "laplacian", "graph": "sparse"}
+    setting = {**SETTING, "distance": 3, "eigenvectors": 5, "graph": "sparse"}
     data = tasks.rings(setting, 0, "train", 4)
     for A, tokens, targets in zip(data.edges > 0, data.tokens, data.targets, strict=True):
         assert (A.sum(-1) == 2).all()
         far = torch.linalg.matrix_power(A.double() + torch.eye(6), 2) == 0  # three steps away: one node
         assert (far.sum(-1) == 1).all()
         assert (targets == tokens[far.double().argmax(-1)]).all()
+
+
+def test_trees_ask_for_the_value_of_the_leaf_with_the_key_of_the_root() -> None:
+    setting = {**SETTING, "depth": 3, "graph": "sparse"}
+    data = trees.trees(setting, 0, "train", 20)
+    keys = 8
+    answers = set()
+    for A, tokens, targets in zip(data.edges > 0, data.tokens, data.targets, strict=True):
+        assert sorted(A.sum(-1).tolist()) == [1] * 8 + [2] + [3] * 6
+        (root,) = (targets >= 0).nonzero().flatten().tolist()
+        assert int(A[root].sum()) == 2
+        leaves = tokens[A.sum(-1) == 1] - 1
+        assert sorted((leaves // trees.VALUES).tolist()) == list(range(keys))
+        asked = int(tokens[root]) - 1 - keys * trees.VALUES
+        (answer,) = leaves[leaves // trees.VALUES == asked] % trees.VALUES
+        assert int(targets[root]) == int(answer)
+        answers.add(int(answer))
+    assert answers == set(range(trees.VALUES))
+    assert int(data.tokens.max()) < trees.task(3).tokens
+
+
+def test_message_passing_reaches_the_root_of_a_tree_and_no_layer_fewer_does() -> None:
+    """As many layers as are given are needed: what tells networks apart is not how far they see."""
+    A = trees.tree(2)
+    tokens = [np.array([0, 0, 0, 1, 1, 1, 1]), np.array([0, 0, 0, 1, 1, 1, 2])]
+    graphs = pad(tokens, [A, A], tokens, [np.zeros((7, 2), np.float32)] * 2, False)
+    out = small(model="gcn").eval()(graphs.batch(torch.arange(2))[0])
+    assert not torch.equal(out[0, 0], out[1, 0]), "two layers, depth two"
+    A = trees.tree(3)
+    tokens = [np.r_[np.zeros(14, np.int64), x] for x in (1, 2)]
+    graphs = pad(tokens, [A, A], tokens, [np.zeros((15, 2), np.float32)] * 2, False)
+    out = small(model="gcn").eval()(graphs.batch(torch.arange(2))[0])
+    assert torch.equal(out[0, 0], out[1, 0]), "two layers, depth three"
+
+
+def test_each_seed_gets_its_own_graphs() -> None:
+    sets = [some_graphs([8, 9, 12]), some_graphs([7, 10, 6, 11])]
+    sets[1] = pad(
+        [t[:n].numpy() for t, n in zip(sets[1].tokens[:3], (7, 10, 6), strict=True)],
+        [e[:n, :n].numpy() for e, n in zip(sets[1].edges[:3], (7, 10, 6), strict=True)],
+        [t[:n].numpy() for t, n in zip(sets[1].targets[:3], (7, 10, 6), strict=True)],
+        [c[:n].numpy() for c, n in zip(sets[1].encoding[:3], (7, 10, 6), strict=True)],
+        False,
+    )
+    both = join(sets)
+    assert len(both) == 3
+    batch, targets = both.batch(torch.tensor([[0, 2], [1, 0]]))
+    for s, index in enumerate([[0, 2], [1, 0]]):
+        alone, own = sets[s].batch(torch.tensor(index))
+        n = own.shape[-1]
+        assert torch.equal(targets[s][:, :n], own)
+        assert (targets[s][:, n:] == -1).all()
+        assert torch.equal(batch.tokens[s][:, :n], alone.tokens)
+        assert torch.equal(batch.pairs[0][s][:, :n, :n], alone.pairs[0])
+        assert torch.equal(batch.encoding[s][:, :n], alone.encoding)
+        assert torch.equal(batch.nodes[s].sum(-1), alone.nodes.sum(-1))
+
+
+def test_stacked_seeds_with_their_own_graphs_train_as_they_do_alone() -> None:
+    setting = {**SETTING, "distance": 3, "eigenvectors": 5, "graph": "full", "train": 12, "val": 4, "test": 6}
+    both = dict(tasks.opposite(setting, [2, 5], Context(Path())))
+    for seed in (2, 5):
+        ((trainer, _, test),) = tasks.train_on_own(setting, tasks.TASK, tasks.rings, [seed], Context(Path()))
+        assert both[seed] == {"opposite_accuracy": pytest.approx(float(trainer.evaluate(test)["plain"]))}
+    drawn = [tasks.rings(setting, seed, "train", 12).tokens for seed in (2, 5)]
+    assert not torch.equal(*drawn)
+
+
+def test_arbitrary_signs_are_one_per_graph_and_eigenvector() -> None:
+    graphs = some_graphs([8, 9, 12, 10], k=3)
+    changed = with_arbitrary_signs(graphs, 0, "train").encoding
+    assert torch.equal(changed.abs(), graphs.encoding.abs())
+    assert torch.equal(changed, with_arbitrary_signs(graphs, 0, "train").encoding), "drawn once and for all"
+    ratio = (changed * graphs.encoding).sum(1).sign()
+    assert {-1.0, 1.0} <= set(ratio.flatten().tolist())
+    kept = changed * torch.where(ratio == 0, 1, ratio).unsqueeze(1)
+    assert torch.equal(kept, graphs.encoding)
+
+
+def test_larger_graphs_are_drawn_anew_for_every_seed(tmp_path: Path) -> None:
+    setting = {
+        **SETTING, "dataset": "pattern", "graph": "sparse", "train": 3, "smallest_community": 5,
+        "largest_community": 6, "encoding_scale": "unit",
+    }  # fmt: skip
+    first, again, other = (experiments.sized(setting, "train", seed, 2, tmp_path) for seed in (0, 0, 1))
+    assert torch.equal(first.tokens, again.tokens)
+    assert torch.equal(first.edges, again.edges)
+    assert first.edges.shape != other.edges.shape or not torch.equal(first.edges, other.edges)
+    assert first.sizes.min() >= 5 * 10 + 10
+
+
+def test_the_median_is_what_zinc_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = {"train": [1.0, 2.0, 9.0], "test": [2.0, 3.0, 5.0]}
+
+    def fake(setting: object, part: str, root: Path) -> Graphs:
+        A = [np.zeros((2, 2), np.uint8)] * 3
+        return pad([np.zeros(2, np.int64)] * 3, A, targets[part], None, False)
+
+    monkeypatch.setattr(experiments, "data", fake)
+    found = dict(experiments.regression({"model": "median"}, [0, 1], Context(Path())))
+    assert found == {0: {"test_mae": pytest.approx(4 / 3)}, 1: {"test_mae": pytest.approx(4 / 3)}}
 
 
 def test_the_known_meta_path_carries_the_labels() -> None:

@@ -6,6 +6,7 @@ Seeds are stacked (`repro.ensemble`): each has its own weights, data order, sign
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,10 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from papers.graph_transformer.baselines import network
-from papers.graph_transformer.graphs import Graphs, Task
-from papers.graph_transformer.model import Batch, Network
+from papers.graph_transformer.graphs import Graphs
+from papers.graph_transformer.model import Batch, Design, Network, Task
 from repro import randomness
 from repro.ensemble import Ensemble
+
+TOGETHER = (
+    4  # seeds trained at once, memory permitting: small graphs and GPUs wait for launches, not for arithmetic
+)
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
@@ -112,9 +117,8 @@ def flip_signs(batch: Batch, how: str, seeds: Tensor, step: int) -> Batch:
 
 def build(setting: Mapping[str, Any], task: Task, seed: int) -> Network:
     """Return the network of a setting with a seed's initial weights."""
-    names = ("width", "layers", "heads", "encoding", "eigenvectors", "norm", "clamp")
-    choices = {name: setting[name] for name in names}
-    return network(setting["model"], **vars(task), **choices, seed=seed)
+    choices = {field.name: setting[field.name] for field in fields(Design) if field.name != "task"}
+    return network(setting["model"], Design(task, **choices), seed)
 
 
 class Trainer:
@@ -128,7 +132,7 @@ class Trainer:
     """
 
     def __init__(self, setting: Mapping[str, Any], task: Task, seeds: Sequence[int], device: str) -> None:
-        self.setting, self.graph_level, self.device = setting, task.graph_level, device
+        self.setting, self.task, self.device = setting, task, device
         # An edge stream needs one block; a GPU, which waits for launches rather than for arithmetic, likes one best.
         dense_edges = task.bonds > 0 or setting["model"] == "gatedgcn" or device != "cpu"
         self.blocks = 1 if dense_edges else 4
@@ -138,9 +142,17 @@ class Trainer:
         self.plateau = Plateau(len(seeds), setting["factor"], setting["patience"], device)
         self.steps = 0
 
+    def network(self, i: int) -> Network:
+        """Return the i-th seed's network by itself, for evaluation."""
+        net = build(self.setting, self.task, int(self.ensemble.seeds[i])).to(self.device).eval()
+        net.load_state_dict(
+            {k: x[i] for k, x in {**self.ensemble.parameters, **self.ensemble.buffers}.items()}
+        )
+        return net
+
     def loss(self, out: Tensor, targets: Tensor) -> Tensor:
         """Return the loss (S,) of one batch: L1, or the class-weighted cross-entropy."""
-        if self.graph_level:
+        if self.task.graph_level:
             return (out - targets).abs().mean(-1)
         return classification_loss(out, targets, self.setting["loss_weights"])
 
@@ -183,10 +195,10 @@ class Trainer:
             batch, targets = data.batch(index.expand(seeds, -1), self.blocks)
             out = self.ensemble(per_seed=(batch,))  # type: ignore[arg-type]
             losses.append(self.loss(out, targets))
-            if not self.graph_level:
+            if not self.task.graph_level:
                 accuracy.add(*hits(out, targets))
         mean = torch.stack(losses).mean(0)
-        if self.graph_level:
+        if self.task.graph_level:
             return {"loss": mean, "mae": mean}
         return {"loss": mean, **{m: accuracy.value(m) for m in ("batch_mean", "pooled", "plain")}}
 

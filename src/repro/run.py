@@ -173,6 +173,15 @@ def _prepare(project: Project, device: str, threads: int | None) -> dict[str, An
     return environment(project.root, device, torch.get_num_threads())
 
 
+def memory(device: str) -> int:
+    """Return the bytes that a chunk may use: of a GPU, half of what is free there."""
+    if device != "cuda":
+        return available_memory()
+    import torch
+
+    return torch.cuda.mem_get_info()[0] // 2
+
+
 def _run_job(
     project: Project,
     ledger: Ledger,
@@ -215,7 +224,9 @@ def _run_job(
             outcome.written.append(record.id)
         started = time.perf_counter()
 
-    context = Context(project.root, machine["device"], available_memory(), progress.done, flush)
+    context = Context(
+        project.root, machine["device"], memory(machine["device"]), progress.done, flush
+    )
     for seed, rows in function(job.setting, seeds, context):
         if seed not in unfinished:
             raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")

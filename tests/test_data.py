@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
+import shlex
+import tarfile
 import threading
 from pathlib import Path
 
@@ -120,7 +123,7 @@ def test_folder_md5_is_the_one_dvc_states(tmp_path: Path) -> None:
 
 def test_committed_pointers_are_consistent_and_complete() -> None:
     pointers = read_pointers(PROJECT)  # reading checks that the files add up to the folder's md5
-    assert {"planetoid", "mnist", "nell", "zinc12k", "ppi_structure"} <= set(pointers)
+    assert {"planetoid", "mnist", "cifar10", "nell", "zinc12k", "ppi_structure"} <= set(pointers)
     for pointer in pointers.values():
         assert pointer.files, pointer.name
         assert pointer.sources, pointer.name
@@ -128,6 +131,7 @@ def test_committed_pointers_are_consistent_and_complete() -> None:
         assert pointer.description, pointer.name
     assert all(file.url for name in ("planetoid", "mnist") for file in pointers[name].files)
     assert all(file.archive == "gzip" for file in pointers["mnist"].files)
+    assert all(file.archive == "tar" and file.member for file in pointers["cifar10"].files)
 
 
 def test_pointer_whose_files_do_not_add_up_is_refused(tmp_path: Path) -> None:
@@ -365,6 +369,97 @@ def test_broken_archive_is_refused(tmp_path: Path, bad: bytes) -> None:
     assert status.state == "missing"
     assert "not a readable gzip file" in status.detail[-1]
     assert on_disk(root) == {}
+
+
+def archive_of(members: dict[str, bytes]) -> bytes:
+    """A tar archive, gzipped, as one URL with several files of a set."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_files_of_one_archive_are_fetched_with_one_download(tmp_path: Path) -> None:
+    root = make_project(tmp_path, url=URL + "set.tar.gz", archive="tar", member="inside/{}")
+    Web.pages = {
+        URL + "set.tar.gz": archive_of({f"inside/{path}": content for path, content in FILES.items()})
+    }
+    assert fetch(tiny(root), root).state == "fetched"
+    assert on_disk(root) == FILES
+    assert Web.asked == [URL + "set.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"no archive", archive_of({"inside/b.txt": b"alpha"}), archive_of({"inside/a.txt": b"alpha"})[:60]],
+    ids=["no archive", "another file", "cut short"],
+)
+def test_archive_without_the_file_or_cut_short_is_refused(tmp_path: Path, bad: bytes) -> None:
+    root = make_project(
+        tmp_path, {"a.txt": b"alpha"}, url=URL + "set.tar.gz", archive="tar", member="inside/{}"
+    )
+    Web.pages = {URL + "set.tar.gz": bad}
+    status = fetch(tiny(root), root)
+    assert status.state == "missing"
+    assert "set.tar.gz: no readable inside/a.txt in it" in status.detail[-1]
+    assert on_disk(root) == {}
+
+
+# Sets that a stage makes
+
+
+def make_stage(root: Path, program: str, files: dict[str, bytes] = FILES) -> Path:
+    """A project whose stage of dvc.yaml makes `data/tiny` by a line of Python, as dvc.lock states it."""
+    make_project(root, name="other")
+    listing = listing_md5((path, md5(content)) for path, content in files.items())
+    outs = [{"path": "data/tiny", "hash": "md5", "md5": listing, "nfiles": len(files)}]
+    stage = {"cmd": shlex.join(["python", "-c", program]), "outs": outs}
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"make": stage}}))
+    return root
+
+
+WRITE = """
+from pathlib import Path
+for path, content in {}.items():
+    place = Path("data/tiny", path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+"""
+
+
+def test_generated_set_is_made_by_its_stage(tmp_path: Path) -> None:
+    root = make_stage(tmp_path, WRITE.format(FILES))
+    with pytest.raises(DataUnavailable, match=r"repro data fetch tiny \(runs python -c"):
+        require("tiny", root)
+    assert fetch(tiny(root), root).state == "fetched"
+    assert on_disk(root) == FILES
+    assert require("tiny", root) == root / "data" / "tiny"
+    assert data_md5("tiny", root) == dir_md5(root / "data" / "tiny")
+    (root / "data" / "tiny" / "a.txt").write_bytes(b"beta")
+    with pytest.raises(DataCorrupt):
+        require("tiny", root)
+    assert fetch(tiny(root), root).ok, "what is damaged is moved aside and made again"
+    assert on_disk(root) == FILES
+
+
+def test_stage_that_makes_other_bytes_or_fails_is_refused(tmp_path: Path) -> None:
+    root = make_stage(tmp_path, WRITE.format({**FILES, "a.txt": b"beta"}))
+    status = fetch(tiny(root), root)
+    assert status.state == "corrupt"
+    assert tiny(root).md5 in str(status)
+    status = fetch(tiny(make_stage(tmp_path / "second", "raise SystemExit('no paper')")), tmp_path / "second")
+    assert status.state == "missing"
+    assert "exit 1: no paper" in status.detail[-1]
+
+
+def test_malformed_lock_is_named(tmp_path: Path) -> None:
+    root = make_stage(tmp_path, "")
+    (root / "dvc.lock").write_text("stages: {make: {outs: [{path: data/tiny}]}}")
+    with pytest.raises(ReproError, match=r"dvc\.lock: not DVC's lock file"):
+        tiny(root)
 
 
 def test_corrupt_file_is_moved_aside_reported_and_fetched_again(tmp_path: Path) -> None:

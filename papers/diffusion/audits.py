@@ -7,9 +7,11 @@ from math import log2
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from papers.diffusion import bound, schedules
-from papers.diffusion.processes import BITS, Binomial, Gaussian, gaussian_kl
+from papers.diffusion.chain import kl_terms
+from papers.diffusion.processes import BITS, Binomial, Gaussian
 from repro import randomness
 from repro.context import Context
 from repro.noise import normal
@@ -84,15 +86,17 @@ def gaussian_bound(setting: Mapping[str, Any], seeds: Sequence[int], context: Co
             t = bound.times(T)
             x0 = s2**0.5 * normal(randomness.key(seed, "gaussian/data", T), T - 1, draws).double()
             noise = normal(randomness.key(seed, "gaussian/noise", T), T - 1, draws).double()
-            scale, variance = (v.unsqueeze(-1) for v in process.marginal(t))
-            xt = scale * x0 + variance.sqrt() * noise
-            of_start, of_end, posterior = (v.unsqueeze(-1) for v in process.posterior(t))
-            # Exact reverse: x_0 | x_t is normal, and so is x_{t-1} | x_t.
-            total = scale**2 * s2 + variance
-            expected, left = scale * s2 / total * xt, s2 * variance / total
-            mean, spread = of_start * expected + of_end * xt, posterior + of_start**2 * left
-            spread = spread * setting["reverse_variance"]
-            kl = gaussian_kl(of_start * x0 + of_end * xt, posterior, mean, spread)
+
+            def reverse(xt: Tensor, t: Tensor, process: Gaussian = process) -> tuple[Tensor, Tensor]:
+                # Exact: x_0 | x_t is normal, and so is x_{t-1} | x_t.
+                scale, variance = (v.unsqueeze(-1) for v in process.marginal(t))
+                of_start, of_end, posterior = (v.unsqueeze(-1) for v in process.posterior(t))
+                total = scale**2 * s2 + variance
+                expected, left = scale * s2 / total * xt, s2 * variance / total
+                spread = posterior + of_start**2 * left
+                return of_start * expected + of_end * xt, spread * setting["reverse_variance"]
+
+            kl = kl_terms(process, reverse, x0, noise, t)
             found = bound.from_kl(kl.unsqueeze(0), bound.gaussian_entropies(process, 1))
             truth = -0.5 * log2(2 * torch.pi * torch.e * (s2 * (1 - 1e-3) + 1e-3))
             error = float(found.bits[0]) - truth

@@ -33,14 +33,14 @@ def sample(predict: Predict, process: Gaussian, seed: int, n: int, dimensions: i
     noise = torch.empty(0)
     for step in range(process.T, 1, -1):
         i, s = step - 1, step - 2
-        # The posterior's mean at x̂_0 = (x - √variance ε) / scale, with the two factors of x taken together.
-        factor = of_start[s] / scale[i]
-        mean = (factor + of_end[s]) * x - factor * variance[i] ** 0.5 * predict(x, step)
-        if not len(noise):  # for many steps in one call: what a step draws belongs to its key either way
+        at = (process.T - step) % BLOCK
+        if at == 0:  # for many steps in one call: what a step draws belongs to its key either way
             keys = [randomness.key(seed, "ddpm/noise", k) for k in range(step, max(1, step - BLOCK), -1)]
             noise = normal(torch.stack(keys), n, dimensions)
-        x = mean + posterior[s] ** 0.5 * noise[0]
-        noise = noise[1:]
+        # The posterior's mean at x̂_0 = (x - √variance ε) / scale, with the two factors of x taken together.
+        factor = of_start[s] / scale[i]
+        mean = torch.mul(x, factor + of_end[s]).sub_(predict(x, step), alpha=factor * variance[i] ** 0.5)
+        x = mean.add_(noise[at], alpha=posterior[s] ** 0.5)
     return (x - variance[0] ** 0.5 * predict(x, 1)) / scale[0]
 
 

@@ -22,8 +22,14 @@ from papers.diffusion.heartbeat import (
     heartbeat,
     heartbeat_samples,
 )
-from papers.diffusion.leaves import dead_leaves_bound, dead_leaves_posterior
+from papers.diffusion.leaves import (
+    dead_leaves_bound,
+    dead_leaves_by_steps,
+    dead_leaves_posterior,
+    dead_leaves_samples,
+)
 from papers.diffusion.parzen import training_set
+from papers.diffusion.pictures import pictures_model
 from papers.diffusion.posterior import recipe_on_gaussians
 from papers.diffusion.swiss import swiss_roll_bound, swiss_roll_path
 from papers.diffusion.toy import toy
@@ -34,7 +40,9 @@ __all__ = [
     "ceiling_by_length",
     "ceiling_by_steps",
     "dead_leaves_bound",
+    "dead_leaves_by_steps",
     "dead_leaves_posterior",
+    "dead_leaves_samples",
     "discrete_and_continuous",
     "gaussian_bound",
     "guidance",
@@ -46,6 +54,7 @@ __all__ = [
     "likelihood",
     "marginals",
     "nats_to_bits",
+    "pictures_model",
     "prior_term",
     "recipe_on_gaussians",
     "reverse",

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, softplus
 
-from papers.diffusion.model import GaussianReverse
+from papers.diffusion.model import GaussianReverse, logistic
 from repro import randomness
 from repro.noise import normal
 
 
-def bumps(t: Tensor, T: int, J: int) -> Tensor:
+def bumps(t: Tensor, T: int, J: int, width: float = 1.0) -> Tensor:
     """Return g_j(t), ``(len(t), J)``: Gaussians with centres spaced evenly in (0, T), normalised by a softmax.
 
-    g_j(t) = exp(-(t - τ_j)² / 2 w²) / Σ_k exp(-(t - τ_k)² / 2 w²),   w the spacing of the centres
+    g_j(t) = exp(-(t - τ_j)² / 2 w²) / Σ_k exp(-(t - τ_k)² / 2 w²)
+
+    Args:
+        t: times.
+        T: number of steps.
+        J: number of functions.
+        width: w in units of the spacing of the centres; 1 in the paper, a half in the released code.
     """
-    width = T / (J + 1)
-    centres = width * torch.arange(1, J + 1, dtype=torch.float32, device=t.device)
-    return torch.softmax(-0.5 * ((t.unsqueeze(-1) - centres) / width) ** 2, dim=-1)
+    spacing = T / (J + 1)
+    centres = spacing * torch.arange(1, J + 1, dtype=torch.float32, device=t.device)
+    return torch.softmax(-0.5 * ((t.unsqueeze(-1) - centres) / (width * spacing)) ** 2, dim=-1)
 
 
 class MultiScale(nn.Module):
@@ -54,8 +61,34 @@ class MultiScale(nn.Module):
         return softplus(total + self.bias.view(-1, 1, 1))
 
 
+class Dense(nn.Module):
+    """Fully connected tanh layers over a whole image, of fixed size; two outputs per number of the image.
+
+    Args:
+        size: numbers in an image.
+        width: of each of the four hidden layers (as many as in the released code; the paper does not say).
+        seed: of the initial weights.
+    """
+
+    def __init__(self, size: int, width: int, seed: int) -> None:
+        super().__init__()
+        widths = [size, *[width] * 4, 2 * size]
+        self.weights = nn.ParameterList(
+            nn.Parameter(normal(randomness.key(seed, f"lower/{i}"), a, b) * (1 / a) ** 0.5)
+            for i, (a, b) in enumerate(pairwise(widths))
+        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(b)) for b in widths[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, colours, height, width)`` to ``(n, 2 colours, height, width)``."""
+        h = x.flatten(1)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            h = torch.tanh(h @ weight + bias)
+        return h.view(len(x), -1, *x.shape[2:])
+
+
 class ImageReverse(GaussianReverse):
-    """p(x_{t-1} | x_t) for images of any side.
+    """p(x_{t-1} | x_t) for images, of any size unless there is a dense path.
 
     Args:
         T: number of steps.
@@ -64,32 +97,60 @@ class ImageReverse(GaussianReverse):
         scales: of each.
         channels: of each.
         basis: J, number of temporal basis functions.
+        width: of these functions, see :func:`bumps`.
+        relative_mean: f_μ by equation 65; otherwise x_t √(1 - β_t) + z_μ √β_t, as in the released code.
+        colours: of a pixel.
+        dense: the images' (colours, height, width) and the width of a dense path's layers; None for none.
     """
 
     def __init__(
-        self, T: int, seed: int, layers: int = 2, scales: int = 3, channels: int = 16, basis: int = 10
+        self,
+        T: int,
+        seed: int,
+        layers: int = 2,
+        scales: int = 3,
+        channels: int = 16,
+        basis: int = 10,
+        width: float = 1.0,
+        relative_mean: bool = True,
+        colours: int = 1,
+        dense: tuple[tuple[int, int, int], int] | None = None,
     ) -> None:
         super().__init__()
-        self.T, self.basis = T, basis
-        widths = [1, *[channels] * layers]
+        self.T, self.basis, self.colours = T, basis, colours
+        self.width, self.relative_mean = width, relative_mean
+        widths = [colours, *[channels] * layers]
         self.convolutions = nn.ModuleList(
             MultiScale((a, b), scales, seed, f"conv/{i}") for i, (a, b) in enumerate(pairwise(widths))
         )
-        last = widths[-1] + 1  # beside what the layers found, the pixel itself
+        self.lower = Dense(prod(dense[0]), dense[1], seed) if dense else None
+        # Beside what the layers found, the pixel itself; its square where they are missing.
+        last = widths[-1] + colours + (2 * colours if dense else 0)
         drawn = normal(randomness.key(seed, "dense"), 2 * channels, last)
         self.dense = nn.Parameter(drawn * (1 / last) ** 0.5)
         self.dense_bias = nn.Parameter(torch.zeros(2 * channels))
-        self.readout = nn.Parameter(torch.zeros(2 * basis, 2 * channels))
-        self.readout_bias = nn.Parameter(torch.zeros(2 * basis))
+        self.readout = nn.Parameter(torch.zeros(2 * colours * basis, 2 * channels))
+        self.readout_bias = nn.Parameter(torch.zeros(2 * colours * basis))
 
     def readouts(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (z_μ, z_Σ) of ``x`` ``(n, 1, side, side)``, image i at time t_i."""
+        """Return (z_μ, z_Σ) of ``x`` ``(n, colours, height, width)``, image i at time t_i."""
         h = x
         for layer in self.convolutions:
             h = layer(h)
-        h = torch.cat([x, h], dim=1) if len(self.convolutions) else torch.cat([x, x**2], dim=1)
+        found = [x, h if len(self.convolutions) else x**2]
+        if self.lower is not None:
+            found.append(self.lower(x))
+        h = torch.cat(found, dim=1)
         h = torch.tanh(torch.einsum("ncij,dc->ndij", h, self.dense) + self.dense_bias.view(-1, 1, 1))
         y = torch.einsum("ncij,dc->ndij", h, self.readout) + self.readout_bias.view(-1, 1, 1)
-        g = bumps(t.float(), self.T, self.basis)
-        both = torch.einsum("nkjab,nj->nkab", y.unflatten(1, (2, self.basis)), g)
-        return both[:, :1], both[:, 1:]
+        g = bumps(t.float(), self.T, self.basis, self.width)
+        both = torch.einsum("nkjab,nj->nkab", y.unflatten(1, (2 * self.colours, self.basis)), g)
+        return both[:, : self.colours], both[:, self.colours :]
+
+    def forward(self, x: Tensor, t: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of x_{t-1}; see :class:`GaussianReverse`."""
+        if self.relative_mean:
+            return super().forward(x, t, betas)
+        z_mean, z_variance = self.readouts(x, t)
+        beta = betas[t - 1].view(-1, *[1] * (x.dim() - 1))
+        return (1 - beta).sqrt() * x + beta.sqrt() * z_mean, logistic(z_variance + torch.logit(beta))

@@ -41,17 +41,42 @@ def log_likelihood(points: Tensor, samples: Tensor, widths: Sequence[float]) -> 
     return torch.cat(found, dim=-1)
 
 
-def _pixels(images: Any) -> Tensor:
-    return torch.from_numpy(images.copy()).reshape(len(images), -1).float() / 255
+def pixels(images: Tensor) -> Tensor:
+    """Return 256-level images as points ``(n, numbers)`` in [0, 1]."""
+    return images.flatten(1).float() / 255
+
+
+def estimate(
+    samples: Tensor, held_out: Tensor, test: Tensor, seed: int, validation: int, most: int
+) -> dict[str, float]:
+    """Return the log likelihood of test images under samples, the window chosen on held-out images.
+
+    Args:
+        samples: ``(m, d)``, of the model.
+        held_out: ``(n, d)``; ``validation`` of them are used.
+        test: ``(n, d)``, all of them in the paper; ``most`` at the most.
+        seed: chooses which.
+        validation: number of held-out images.
+        most: number of test images.
+    """
+    chosen = randomness.permutation(randomness.key(seed, "parzen/validation"), len(held_out))[:validation]
+    width = WIDTHS[int(log_likelihood(held_out[chosen], samples, WIDTHS).mean(-1).argmax())]
+    few = randomness.permutation(randomness.key(seed, "parzen/test"), len(test))[:most]
+    bits = log_likelihood(test[few], samples, [width])[0] * BITS
+    return {
+        "parzen_bits": float(bits.mean()),
+        "parzen_error": float(bits.std() / len(bits) ** 0.5),
+        "window": width,
+    }
 
 
 def training_set(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
-    """Table 2, last row: training images in place of a model's samples; the window chosen on held-out images.
+    """Table 2, last row: training images in place of a model's samples.
 
-    ``samples: shuffled`` permutes the pixels of each image, ``mean_image`` repeats the training set's mean.
+    ``samples: shuffled`` permutes the pixels of each image.
     """
     data = mnist.load(context.root)
-    train, test = _pixels(data["train"]), _pixels(data["test"])
+    train, test = (pixels(torch.from_numpy(data[part].copy())) for part in ("train", "test"))
     pool, held_out = train[:50000], train[50000:]
     for chunk in context.chunks(seeds, 1e9, largest=1):
         seed = chunk[0]
@@ -60,17 +85,4 @@ def training_set(setting: Mapping[str, Any], seeds: Sequence[int], context: Cont
         if setting["samples"] == "shuffled":
             other = uniform(randomness.key(seed, "parzen/shuffle"), *samples.shape).argsort(-1)
             samples = samples.gather(-1, other)
-        chosen = randomness.permutation(randomness.key(seed, "parzen/validation"), len(held_out))
-        validation = held_out[chosen[: setting["validation"]]]
-        width = WIDTHS[int(log_likelihood(validation, samples, WIDTHS).mean(-1).argmax())]
-        # All test images in the paper; fewer in a reduced run.
-        few = randomness.permutation(randomness.key(seed, "parzen/test"), len(test))[: setting["test"]]
-        bits = log_likelihood(test[few], samples, [width])[0] * BITS
-        yield (
-            seed,
-            {
-                "parzen_bits": float(bits.mean()),
-                "parzen_error": float(bits.std() / len(bits) ** 0.5),
-                "window": width,
-            },
-        )
+        yield seed, estimate(samples, held_out, test, seed, setting["validation"], setting["test"])

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from papers.diffusion import bound, schedules
 from papers.diffusion.bound import Bound
+from papers.diffusion.chain import backwards, kl_terms
 from papers.diffusion.mixture import Mixture
 from papers.diffusion.model import RadialBasis, logistic
-from papers.diffusion.processes import BITS, Gaussian, gaussian_kl
+from papers.diffusion.processes import BITS, Gaussian
 from papers.diffusion.sets import FROM, TO, spiral, swiss_roll
 from papers.diffusion.training import adam, predict
 from repro import randomness
@@ -60,20 +61,36 @@ class Model:
         return mean, variance
 
     def kl(self, draws: int, stream: str, step: int = 0) -> tuple[Tensor, Gaussian]:
-        """Return the KL terms in nats at t = 2..T, ``(S, T - 1, draws)``, and the process.
-
-        The noise is drawn apart from the rates ("frozen"), so that the terms can be differentiated by them.
-        """
+        """Return the KL terms in nats at t = 2..T, ``(S, T - 1, draws)``, and the process."""
         process, S, times = self.process(), len(self.seeds), len(self.t)
         x0 = swiss_roll(randomness.key(self.seeds, f"{stream}/data", step), times * draws)
-        x0 = x0.view(S, times, draws, 2)
         noise = normal(randomness.key(self.seeds, f"{stream}/noise", step), times, draws, 2).double()
-        scale, variance = (v[..., None, None] for v in process.marginal(self.t))
-        xt = scale * x0 + variance.sqrt() * noise
-        of_start, of_end, posterior_variance = (v[..., None, None] for v in process.posterior(self.t))
-        mean_p, variance_p = self.reverse(xt, self.t, process)
-        kl = gaussian_kl(of_start * x0 + of_end * xt, posterior_variance, mean_p, variance_p)
+        kl = kl_terms(
+            process,
+            lambda x, t: self.reverse(x, t, process),
+            x0.view(S, times, draws, 2),
+            noise,
+            self.t,
+        )
         return kl.sum(-1), process
+
+    @torch.no_grad()
+    def walk(self, n: int) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Return points of the reverse process at each time, and the drift there, ``(S, n, 2)`` by time."""
+        process, x = self.process(), normal(randomness.key(self.seeds, "path/start"), n, 2).double()
+
+        def reverse(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            mean, variance = self.reverse(x.unsqueeze(1), torch.tensor([t]), process)
+            return mean.squeeze(1), variance.squeeze(1)
+
+        def noise(t: int) -> Tensor:
+            return normal(randomness.key(self.seeds, "path/noise", t), n, 2)
+
+        clouds, drifts = {process.T: x}, {}
+        for time, mean, after in backwards(process, reverse, x, noise):
+            drifts[time] = mean - clouds[time]
+            clouds[time - 1] = after
+        return clouds, drifts
 
     def bound(self, draws: int, stream: str, step: int = 0) -> Bound:
         """Estimate K on fresh points."""
@@ -160,41 +177,27 @@ def swiss_roll_path(setting: Mapping[str, Any], seeds: Sequence[int], context: C
     n = setting["samples"]
     for chunk in context.chunks(seeds, 1e8, largest=10):
         model = train(setting, chunk, context)
-        with torch.no_grad():
-            process, T = model.process(), setting["T"]
-            x = normal(randomness.key(model.seeds, "path/start"), n, 2).double()
-            clouds, drifts = {T: x}, {}
-            for time in range(T, 0, -1):
+        process = Gaussian(model.process().betas.detach())
+        clouds, drifts = model.walk(n)
+        for i, seed in enumerate(chunk):
+            rows = []
+            for time in FRAMES:
                 t = torch.tensor([time])
-                if time >= 2:
-                    mean, variance = (v.squeeze(1) for v in model.reverse(x.unsqueeze(1), t, process))
-                else:  # the last step is the forward kernel
-                    beta = process.betas[:, 0, None, None]
-                    mean, variance = x * (1 - beta).sqrt(), beta.expand_as(x)
-                drifts[time] = mean - x
-                x = mean + variance.sqrt() * normal(randomness.key(model.seeds, "path/noise", time), n, 2)
-                clouds[time - 1] = x
-            for i, seed in enumerate(chunk):
-                rows = []
-                for time in FRAMES:
-                    t = torch.tensor([time])
-                    scale, variance = (v[i] for v in process.marginal(t))
-                    data = swiss_roll(randomness.key(seed, "path/data"), n)
-                    forward = scale * data + variance.sqrt() * normal(
-                        randomness.key(seed, "path/q", time), n, 2
+                scale, variance = (v[i] for v in process.marginal(t))
+                data = swiss_roll(randomness.key(seed, "path/data"), n)
+                forward = scale * data + variance.sqrt() * normal(randomness.key(seed, "path/q", time), n, 2)
+                distance = sliced_distance(clouds[time][i], forward)
+                for k in range(n):
+                    rows.append(
+                        {
+                            "entry": time * 10000 + k,
+                            "forward_x": float(forward[k, 0]),
+                            "forward_y": float(forward[k, 1]),
+                            "reverse_x": float(clouds[time][i, k, 0]),
+                            "reverse_y": float(clouds[time][i, k, 1]),
+                            "drift_x": float(drifts[time][i, k, 0]),
+                            "drift_y": float(drifts[time][i, k, 1]),
+                            "frame_distance": distance,
+                        }
                     )
-                    distance = sliced_distance(clouds[time][i], forward)
-                    for k in range(n):
-                        rows.append(
-                            {
-                                "entry": time * 10000 + k,
-                                "forward_x": float(forward[k, 0]),
-                                "forward_y": float(forward[k, 1]),
-                                "reverse_x": float(clouds[time][i, k, 0]),
-                                "reverse_y": float(clouds[time][i, k, 1]),
-                                "drift_x": float(drifts[time][i, k, 0]),
-                                "drift_y": float(drifts[time][i, k, 1]),
-                                "frame_distance": distance,
-                            }
-                        )
-                yield seed, rows
+            yield seed, rows

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.integrate import quad
 
-from papers.diffusion import bound, ddpm, experiments, heartbeat, leaves, schedules, swiss
+from papers.diffusion import (
+    bound,
+    chain,
+    ddpm,
+    experiments,
+    heartbeat,
+    leaves,
+    leaves_set,
+    pictures,
+    schedules,
+    swiss,
+)
 from papers.diffusion.audits import gaussian_bound
 from papers.diffusion.images import ImageReverse, bumps
 from papers.diffusion.mixture import MIXTURES, Mixture, corners, kolmogorov_smirnov
@@ -31,13 +42,26 @@ from papers.diffusion.sde import SDE, flow_log_likelihood, probability_flow, rev
 from papers.diffusion.sets import dead_leaves, heartbeats, spiral, swiss_roll
 from repro import randomness
 from repro.context import Context
+from repro.data.cifar10 import RECORD, read_batch
+from repro.data.fetch import require
 from repro.data.mnist import read_idx
-from repro.errors import DataCorrupt, SettingError
+from repro.errors import DataCorrupt, DataUnavailable, SettingError
 from repro.noise import bernoulli, normal
 from repro.project import find_project
 
 HERE = Context(Path())
 rates = st.lists(st.floats(0.001, 0.6), min_size=2, max_size=8)
+
+
+@pytest.fixture
+def few_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A folder with a small set of dead leaves, written as the stage of dvc.yaml writes the real one."""
+    monkeypatch.setattr(leaves_set, "SIDES", (16,))
+    monkeypatch.setattr(leaves_set, "SEEDS", 3)
+    monkeypatch.setattr(leaves_set, "PIXELS", 16 * 16**2)
+    leaves_set.write(tmp_path)
+    monkeypatch.setattr(leaves_set, "require", lambda name, root: tmp_path)
+    return Context(tmp_path)
 
 
 def one(function, **setting):  # type: ignore[no-untyped-def]
@@ -292,8 +316,14 @@ HEARTBEAT = {
     "batch": 3, "learning_rate": 0.02, "test_draws": 20, "samples": 4,
 }  # fmt: skip
 LEAVES = {
-    "T": 20, "first_beta": 1e-3, "schedule": "fixed", "network": "multi_scale", "channels": 4, "images": 16,
-    "batch": 4, "steps": 4, "learning_rate": 0.01, "test_draws": 1, "trained_on": "smallest", "largest_side": 16,
+    "T": 20, "first_beta": 1e-3, "schedule": "fixed", "network": "multi_scale", "basis_width": 1.0,
+    "mean": "equation_65", "channels": 4, "images": 16, "batch": 4, "steps": 4, "learning_rate": 0.01, "test_draws": 1,
+    "trained_on": "smallest", "largest_side": 16,
+}  # fmt: skip
+PICTURES = {
+    "dataset": "mnist", "T": 8, "first_beta": 1e-3, "schedule": "released_code", "network": "dense", "dense_width": 6,
+    "basis_width": 1.0, "mean": "equation_65", "channels": 4, "steps": 3, "batch": 6, "learning_rate": 1e-3,
+    "samples": 10, "at_once": 4, "validation": 5, "test": 12, "shown": 2, "power": 1.0, "product": "shift",
 }  # fmt: skip
 
 
@@ -303,12 +333,15 @@ LEAVES = {
         (swiss.swiss_roll_bound, SWISS),
         (heartbeat.heartbeat, HEARTBEAT),
         (leaves.dead_leaves_bound, LEAVES),
+        (leaves.dead_leaves_samples, {**LEAVES, "samples": 2}),
     ],
 )
-def test_a_seed_does_not_depend_on_its_neighbours(function, setting) -> None:  # type: ignore[no-untyped-def]
-    together = dict(function(setting, [3, 5, 7], HERE))
-    (alone,) = dict(function(setting, [5], HERE)).values()
-    for a, b in zip(*(r if isinstance(r, list) else [r] for r in (together[5], alone)), strict=True):
+def test_a_seed_does_not_depend_on_its_neighbours(  # type: ignore[no-untyped-def]
+    function, setting, few_leaves: Context
+) -> None:
+    together = dict(function(setting, [0, 2, 1], few_leaves))
+    (alone,) = dict(function(setting, [2], few_leaves)).values()
+    for a, b in zip(*(r if isinstance(r, list) else [r] for r in (together[2], alone)), strict=True):
         assert a == b
 
 
@@ -323,7 +356,88 @@ def test_training_raises_the_bound_and_moves_learned_rates_only() -> None:
     assert torch.equal(fixed.logits, swiss.Model({**SWISS, "schedule": "fixed"}, [0]).logits)
 
 
+def test_other_means_and_bumps_are_those_of_the_released_code() -> None:
+    """Where the readouts are 0: the mean is x √(1 - β), the variance β; bumps half as wide overlap less."""
+    betas, t = schedules.released_code(10).float(), torch.tensor([5])
+    x = normal(randomness.key(0, "x"), 1, 3, 8, 8)
+    mean, variance = ImageReverse(10, 0, channels=4, colours=3, relative_mean=False)(x, t, betas)
+    np.testing.assert_allclose(mean.detach(), (1 - betas[4]).sqrt() * x, rtol=1e-6)
+    np.testing.assert_allclose(variance.detach(), betas[4].expand_as(x), rtol=1e-5)
+    wide, narrow = (bumps(torch.arange(1, 101), 100, 5, width).max(-1).values for width in (1.0, 0.5))
+    assert (narrow > wide).all()
+
+
+@pytest.mark.parametrize("network", ["dense", "both"])
+def test_dense_path_sees_the_whole_image(network: str) -> None:
+    """The last pixel's readout depends on the first pixel, which no convolution of so few layers reaches."""
+    shape, layers = (3, 16, 16), 1 if network == "both" else 0
+    model = ImageReverse(10, 0, layers, 1, 4, colours=3, dense=(shape, 8))
+    torch.nn.init.normal_(model.readout, generator=torch.Generator().manual_seed(0))
+    x = normal(randomness.key(0, "x"), 1, *shape).requires_grad_()
+    mean, _ = model(x, torch.tensor([5]), schedules.ddpm(10, 0.01, 0.3).float())
+    assert mean.shape == x.shape
+    (gradient,) = torch.autograd.grad(mean[0, 2, 15, 15], x)
+    assert (gradient[0, :, 0, 0] != 0).all()
+
+
+def test_chain_is_followed_backwards_to_the_data_of_a_known_normal() -> None:
+    """Exact reverse kernels of N(0, 1/4) data: 20,000 chains end there, within five standard errors."""
+    process, s2, n = Gaussian(schedules.ddpm(100, 1e-4, 0.3)), 0.25, 20000
+    scale, variance = process.marginal(torch.arange(1, 101))
+
+    def reverse(x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        of_start, of_end, posterior = (float(v) for v in process.posterior(torch.tensor([t])))
+        a, v = float(scale[t - 1]), float(variance[t - 1])
+        expected, left = a * s2 / (a**2 * s2 + v), s2 * v / (a**2 * s2 + v)
+        return (of_start * expected + of_end) * x, torch.full_like(x, posterior + of_start**2 * left)
+
+    steps = list(
+        chain.backwards(
+            process,
+            reverse,
+            normal(randomness.key(0, "start"), n).double(),
+            lambda t: normal(randomness.key(0, "noise", t), n),
+        )
+    )
+    assert [t for t, _, _ in steps] == list(range(100, 0, -1))
+    x0 = steps[-1][2]
+    # The last step blurs by the forward kernel instead: variance β_1 twice over, which is nothing beside the error.
+    assert abs(float(x0.var()) / s2 - 1) < 5 * (2 / n) ** 0.5
+    assert abs(float(x0.mean())) < 5 * (s2 / n) ** 0.5
+
+
 # ------------------------------------------------------------------ data
+
+
+def test_dead_leaves_stage_writes_what_is_read(few_leaves: Context) -> None:
+    a = leaves_set.load(few_leaves.root, "test", 16, [2, 0], 5)
+    assert a.shape == (2, 5, 1, 16, 16)
+    drawn = dead_leaves(randomness.key(2, "dead_leaves/test/16"), 16, 16)[:5]
+    np.testing.assert_allclose(a[0, :, 0], (drawn - 0.5) * 12**0.5, atol=2**-15)
+    for wrong in ({"seeds": [3]}, {"n": 17}, {"side": 64}):
+        asked = {"split": "train", "side": 16, "seeds": [0], "n": 1, **wrong}
+        with pytest.raises(SettingError, match="holds sides 16, seeds 0 to 2"):
+            leaves_set.load(few_leaves.root, **asked)
+
+
+def test_dead_leaves_of_another_shape_are_refused_by_name(few_leaves: Context) -> None:
+    np.save(few_leaves.root / "test_16.npy", np.zeros((3, 16, 16, 15), dtype=np.uint16))
+    with pytest.raises(DataCorrupt, match=r"test_16\.npy: holds uint16 of \(3, 16, 16, 15\), expected"):
+        leaves_set.load(few_leaves.root, "test", 16, [0], 1)
+
+
+def test_the_stage_makes_the_committed_bytes() -> None:
+    """Three images of each side again: rounding alike everywhere is what makes the md5 in dvc.lock hold."""
+    root = find_project(Path(__file__).parent).root
+    try:
+        require("dead_leaves", root)
+    except DataUnavailable as missing:
+        pytest.skip(f"data that is not here: {missing}")
+    for side in leaves_set.SIDES:
+        # What an image is does not depend on how many are drawn after it.
+        drawn = dead_leaves(randomness.key(1, f"dead_leaves/train/{side}"), 3, side)
+        read = leaves_set.load(root, "train", side, [1], 3)[0, :, 0]
+        np.testing.assert_allclose(read, (drawn - 0.5) * 12**0.5, atol=2**-15)
 
 
 def test_swiss_roll_has_mean_zero_and_variance_one() -> None:
@@ -520,3 +634,109 @@ def test_damaged_idx_file_is_refused_by_name(tmp_path: Path, content: bytes, mes
     path.write_bytes(content)
     with pytest.raises(DataCorrupt, match=f"train-images: .*{message}"):
         read_idx(path, (2, 3))
+
+
+# ------------------------------------------------------------------ CIFAR-10, and the experiment of both
+
+
+def batch(records: int) -> bytes:
+    """Record i: label i, and planes of 10 i, 10 i + 1 and 10 i + 2 but for one brighter pixel of the red one."""
+    made = b""
+    for i in range(records):
+        planes = bytearray(b"".join(bytes([10 * i + colour]) * 1024 for colour in range(3)))
+        planes[2 * 32 + 5] = 200
+        made += bytes([i]) + bytes(planes)
+    return made
+
+
+def test_cifar_batch_is_read_plane_by_plane_and_row_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "data_batch_1.bin"
+    path.write_bytes(batch(3))
+    images, labels = read_batch(path, 3)
+    assert images.shape == (3, 3, 32, 32)
+    assert labels.tolist() == [0, 1, 2]
+    assert images[1, :, 0, 0].tolist() == [10, 11, 12]
+    assert np.argwhere(images == 200).tolist() == [[i, 0, 2, 5] for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", rf"cut short: 0 bytes, expected {2 * RECORD} \(2 records of {RECORD}\)"),
+        (b"\x1f\x8b" + batch(2)[2:], "a gzip file"),
+        (batch(2)[:-1], "cut short"),
+        (batch(3), "too long"),
+        (batch(1) + b"\x0a" + batch(1)[1:], "record 1 has the label 10, expected 0 to 9"),
+    ],
+)
+def test_damaged_cifar_batch_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "test_batch.bin"
+    path.write_bytes(content)
+    with pytest.raises(DataCorrupt, match=rf"test_batch\.bin: .*{message}"):
+        read_batch(path, 2)
+
+
+def test_cifar_is_missing_by_name(tmp_path: Path) -> None:
+    pointer = find_project(Path(__file__).parent).root / "data" / "cifar10.dvc"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cifar10.dvc").write_bytes(pointer.read_bytes())
+    with pytest.raises(
+        DataUnavailable, match=r"cifar10: missing(.|\n)*data_batch_1\.bin(.|\n)*cs\.toronto\.edu"
+    ):
+        pictures.read("cifar10", tmp_path)
+
+
+@pytest.fixture
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers of tiny data sets in place of the real ones: smooth blobs of 8 by 12 pixels, one colour and three."""
+    axes = [np.arange(n)[:, None, None] for n in (8, 12)]
+    phase = np.arange(60)
+    blobs = np.cos(axes[0] / 3 + phase)[:, None] * np.cos(axes[1] / 4 + 2 * phase)[None]
+    one_colour = np.round(127.5 + 127.5 * blobs[:, :, 0]).astype(np.uint8).transpose(2, 0, 1)
+
+    def load(colours: int):  # type: ignore[no-untyped-def]
+        images = np.stack([one_colour] * colours, axis=1) if colours > 1 else one_colour
+        return lambda root: {"train": images[:48], "test": images[48:]}
+
+    pictures.read.cache_clear()
+    monkeypatch.setitem(pictures.LOAD, "mnist", load(1))
+    monkeypatch.setitem(pictures.LOAD, "cifar10", load(3))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "network", "colours"),
+    [("mnist", "dense", 1), ("cifar10", "both", 3), ("cifar10", "multi_scale", 3)],
+)
+def test_pictures_of_any_size_and_colours_go_the_whole_way(
+    small_pictures: None, dataset: str, network: str, colours: int
+) -> None:
+    rows = one(pictures.pictures_model, **{**PICTURES, "dataset": dataset, "network": network})
+    assert [row["entry"] for row in rows] == list(range(2 * colours * 8 * 12))
+    assert rows[0]["k_minus_l_null"] - rows[0]["k"] == pytest.approx(colours * 2.0471, abs=1e-4)
+    for row in rows:
+        assert all(np.isfinite(list(row.values())))
+        assert row["k_error"] > 0
+        # Inpainting leaves known pixels alone; masked ones are at the mean.
+        assert row["masked"] == 0 or row["inpainted"] == row["masked"] == row["original"]
+
+
+def test_pictures_are_data_of_mean_zero_and_variance_one(small_pictures: None) -> None:
+    found = pictures.read("mnist", Path())
+    noise = torch.rand(found.train.shape, generator=torch.Generator().manual_seed(0))
+    data = found.standardised(found.train, noise)
+    assert abs(float(data.mean())) < 0.01
+    assert float(data.var(correction=0)) == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(
+        found.grey(found.standardised(found.train, torch.tensor(0.5))), found.train / 255, atol=1e-6
+    )
+    assert len(found.train) + len(found.held_out) == 48
+
+
+def test_a_seed_of_pictures_does_not_depend_on_its_neighbours(small_pictures: None) -> None:
+    together = dict(pictures.pictures_model(PICTURES, [4, 9], HERE))
+    assert dict(pictures.pictures_model(PICTURES, [9], HERE))[9] == together[9]
+
+
+def test_training_on_pictures_raises_the_bound(small_pictures: None) -> None:
+    short, long = (one(pictures.pictures_model, **{**PICTURES, "steps": n})[0]["k"] for n in (0, 150))
+    assert long > short + 0.1

@@ -554,13 +554,15 @@ def data_fetch(
 ) -> None:
     """Fetch data: from the remote in REPRO_DATA_REMOTE, else from its canonical source; md5s are verified.
 
+    Generated sets are made by their stage of dvc.yaml.
+
     Example: repro data fetch planetoid
     """
     from repro.data.fetch import fetch
-    from repro.data.pointers import get_pointer, read_pointers
+    from repro.data.pointers import get_pointer, read_pointers, read_stages
 
     project = _project()
-    wanted = names or list(read_pointers(project.root))
+    wanted = names or [*read_pointers(project.root), *read_stages(project.root)]
     if needed:
         used = {
             name
@@ -598,10 +600,10 @@ def data_status() -> None:
 
 def _print_data_status() -> bool:
     from repro.data.fetch import verify
-    from repro.data.pointers import read_pointers
+    from repro.data.pointers import read_pointers, read_stages
 
     project, good = _project(), True
-    for name, pointer in read_pointers(project.root).items():
+    for name, pointer in (read_pointers(project.root) | read_stages(project.root)).items():
         status = verify(pointer, project.root)
         typer.echo(f"{name}: {status.state}" + "".join(f"\n  {line}" for line in status.detail))
         good &= status.state == "present"

@@ -10,7 +10,11 @@ import gzip
 import logging
 import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
+import tarfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -101,11 +105,41 @@ def from_urls(pointer: Pointer, root: Path, work: Path, say: Progress) -> Candid
     # The first failure ends it: an incomplete set is of no use, and an offline user should not wait for each.
     for number, file in enumerate(absent, 1):
         say(f"{pointer.name}: {number}/{len(absent)} {file.url}")
-        yield file, _download(file.url or "", file.archive, work), file.url or ""
+        yield file, _candidate(file, work), file.url or ""
 
 
-def _download(url: str, archive: str | None, work: Path) -> Path:
+def _candidate(file: DataFile, work: Path) -> Path:
     """Download one file into `work`, unpacked. Its md5 is checked when it is put in place."""
+    url = file.url or ""
+    archive = work / "archive.tar"  # of several files: downloaded once
+    if file.archive != "tar" or not archive.is_file():
+        fetched = _download(url, work)
+        if file.archive is None:
+            return fetched.rename(work / "candidate")
+        if file.archive == "tar":
+            fetched.rename(archive)
+    plain = work / "candidate"
+    if file.archive == "tar":
+        try:
+            with tarfile.open(archive) as packed, plain.open("wb") as out:
+                member = packed.extractfile(file.member)
+                if member is None:
+                    raise KeyError(f"{file.member} is no file")
+                shutil.copyfileobj(member, out)
+        except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+            raise SourceFailedError(f"{url}: no readable {file.member} in it ({_reason(error)})") from error
+        return plain
+    try:
+        with gzip.open(fetched) as packed, plain.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceFailedError(f"{url}: not a readable gzip file ({_reason(error)})") from error
+    fetched.unlink()
+    return plain
+
+
+def _download(url: str, work: Path) -> Path:
+    """Download the bytes of a URL into `work`."""
     import pooch
     import requests
 
@@ -130,16 +164,24 @@ def _download(url: str, archive: str | None, work: Path) -> Path:
                 raise SourceFailedError(f"{url}: {_reason(error)} ({_TRIES} tries)") from error
         except (requests.RequestException, OSError, ValueError) as error:
             raise SourceFailedError(f"{url}: {_reason(error)}") from error
-    if archive is None:
-        return fetched.rename(work / "candidate")
-    plain = work / "candidate"
-    try:
-        with gzip.open(fetched) as packed, plain.open("wb") as out:
-            shutil.copyfileobj(packed, out)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceFailedError(f"{url}: not a readable gzip file ({_reason(error)})") from error
-    fetched.unlink()
-    return plain
+    return fetched
+
+
+def from_stage(pointer: Pointer, root: Path, work: Path, say: Progress) -> Candidates:
+    """The command of the DVC stage that makes the set; it writes the whole set in place itself."""
+    say(f"{pointer.name}: {pointer.command}")
+    program, *arguments = shlex.split(pointer.command)
+    made = subprocess.run(
+        [sys.executable if program == "python" else program, *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode:
+        last = (made.stderr.strip() or "it said nothing").splitlines()[-1]
+        raise SourceFailedError(f"{pointer.command}: exit {made.returncode}: {last}")
+    yield from ()
 
 
 def _reason(error: Exception) -> str:

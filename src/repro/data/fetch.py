@@ -2,6 +2,7 @@
 
 Sources in order: DVC's cache, the DVC remote in `REPRO_DATA_REMOTE`, DVC's default remote, each file's
 canonical URL. Whatever the source, a file is put in place only after its md5 is the one the pointer states.
+A set that a stage of `dvc.yaml` makes is made by that stage, and held to the md5 in `dvc.lock`.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _fetch_locked(pointer: Pointer, root: Path, say: Progress) -> Status:
     for moved in aside:
         say(f"damaged: {moved}")
     detail: list[str] = []
-    for source in _sources.ALL:
+    for source in (_sources.from_stage,) if pointer.command else _sources.ALL:
         with _work_folder(pointer) as work:
             try:
                 for file, candidate, origin in source(pointer, root, work, say):
@@ -232,7 +233,8 @@ def require(name: str, root: Path | None = None) -> Path:
         raise DataCorrupt(f"{status}\n  to move aside what is damaged and get it again: {command}")
     if not status.ok:
         homes = [f"source: {s.url} ({s.note})" if s.note else f"source: {s.url}" for s in pointer.sources]
-        hint = f"to get it: {command} (tries {REMOTE_VARIABLE}, DVC's default remote, canonical URLs)"
+        way = f"tries {REMOTE_VARIABLE}, DVC's default remote, canonical URLs"
+        hint = f"to get it: {command} ({f'runs {pointer.command}' if pointer.command else way})"
         raise DataUnavailable("\n  ".join([str(status), *homes, hint]))
     _verified[key] = signature
     return pointer.path

@@ -41,7 +41,9 @@ class DataFile(_Strict):
     path: str
     md5: Md5
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    archive: Literal["gzip"] | None = None  # the URL's bytes are compressed; the md5 is of the plain file
+    # The URL's bytes are compressed, or a tar archive whose member is the file; the md5 is of the plain file.
+    archive: Literal["gzip", "tar"] | None = None
+    member: str = ""
 
     @field_validator("path")
     @classmethod
@@ -53,7 +55,7 @@ class DataFile(_Strict):
 
 
 class Pointer(_Strict):
-    """One `data/NAME.dvc`.
+    """One `data/NAME.dvc`, or one stage of `dvc.lock` that writes `data/NAME`.
 
     `path` is the tracked folder (or single file) on disk. `files` may be empty for a folder whose pointer has
     no `meta.files`, as `dvc add` makes it: such a folder is checked as a whole.
@@ -70,6 +72,7 @@ class Pointer(_Strict):
     sources: tuple[Source, ...] = ()
     licence: str = "not stated"
     description: str = ""
+    command: str = ""  # of the DVC stage that makes the set, for sets that are generated
 
     @property
     def is_folder(self) -> bool:
@@ -151,13 +154,49 @@ def read_pointers(root: Path) -> dict[str, Pointer]:
     return {file.stem: _read(file) for file in sorted((root.resolve() / "data").glob("*.dvc"))}
 
 
-def get_pointer(name: str, root: Path) -> Pointer:
-    """The pointer `data/NAME.dvc`. Raises `DataUnavailable`, listing the known names, if there is none."""
-    file = root.resolve() / "data" / f"{name}.dvc"
+def read_stages(root: Path) -> dict[str, Pointer]:
+    """The sets `data/NAME` that stages of `dvc.yaml` make, by name, with the md5s that `dvc.lock` states.
+
+    Raises `ReproError` if the file is malformed.
+    """
+    file = root.resolve() / "dvc.lock"
     if not file.is_file():
-        known = ", ".join(path.stem for path in sorted((root / "data").glob("*.dvc"))) or "none"
+        return {}
+    found = {}
+    try:
+        for stage, content in (yaml.safe_load(file.read_text(encoding="utf-8")).get("stages") or {}).items():
+            for out in content.get("outs", []):
+                folder, _, name = out["path"].rpartition("/")
+                if folder == "data":
+                    found[name] = Pointer(
+                        name=name,
+                        md5=out["md5"],
+                        size=out.get("size"),
+                        path=file.parent / DataFile._inside(out["path"]),
+                        pointer_file=file,
+                        licence="generated here",
+                        description=f"made by the stage {stage} of dvc.yaml",
+                        command=content["cmd"],
+                    )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReproError(f"{file}: not DVC's lock file ({type(error).__name__}: {error})") from error
+    return found
+
+
+def get_pointer(name: str, root: Path) -> Pointer:
+    """The pointer `data/NAME.dvc`, or that of the stage that makes `data/NAME`.
+
+    Raises `DataUnavailable`, listing the known names, if there is neither.
+    """
+    file = root.resolve() / "data" / f"{name}.dvc"
+    if file.is_file():
+        return _read(file)
+    stages = read_stages(root)
+    if name not in stages:
+        downloaded = [path.stem for path in sorted((root / "data").glob("*.dvc"))]
+        known = ", ".join([*downloaded, *stages]) or "none"
         raise DataUnavailable(f"no data set called {name!r}: there is no {file}. Known: {known}")
-    return _read(file)
+    return stages[name]
 
 
 def _read(file: Path) -> Pointer:

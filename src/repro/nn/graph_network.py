@@ -96,60 +96,93 @@ class MLP(nn.Module):
     def forward(self, *products: Tensor) -> Tensor:
         """Return the output for the products of :meth:`project`, which are broadcast against each other."""
         shape = torch.broadcast_shapes(*(p.shape for p in products))
-        x = sum(products[1:], start=products[0]) + self.biases[0]
+        # From the smallest up: what is known per node or per graph is added up there, not on every edge.
+        x = self.biases[0]
+        for product in sorted(products, key=Tensor.numel):
+            x = x + product
         # Two dimensions from here on: torch multiplies those fastest, for one seed and for many at once.
-        return self._layers(x.expand(shape).reshape(-1, shape[-1]), shape)
+        x = x.expand(shape).reshape(-1, shape[-1])
+        if len(self.weights) > 1 or self.activate_last:
+            x = torch.relu(x)
+        return self._layers(x, 1, shape)
 
     def of(self, x: Tensor) -> Tensor:
         """Return the output for a single input, without a pass over the products for the bias."""
-        shape = (*x.shape[:-1], len(self.biases[0]))
-        first = Affine.apply(x.reshape(-1, x.shape[-1]), self.weights[0], self.biases[0])
-        return self._layers(first, shape)
+        return self._layers(x.reshape(-1, x.shape[-1]), 0, x.shape)
 
-    def _layers(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
-            x = torch.relu(x)
-            # A product with a single column is rounded differently for one seed and for many.
-            x = (
-                Affine.apply(x, weight, bias)
-                if len(weight) != 1
-                else (x * weight).sum(-1, keepdim=True) + bias
-            )
-        if self.activate_last:
-            x = torch.relu(x)
+    def _layers(self, x: Tensor, first: int, shape: Sequence[int]) -> Tensor:
+        if first < len(self.weights):
+            weights, biases = list(self.weights)[first:], list(self.biases)[first:]
+            x = Layers.apply(x, self.activate_last, *weights, *biases)[0]
         if self.norm is not None:
             x = self.norm(x)
         return x.view(*shape[:-1], x.shape[-1])
 
 
-class Affine(torch.autograd.Function):
-    """``x W^T + b`` of ``(R, m)``, ``(n, m)``, ``(n)``: for many seeds in one call, where vmap alone makes three."""
+class Layers(torch.autograd.Function):
+    """Layers ``x W^T + b`` with ReLU between them, of ``(R, m)``, ``(n, m)``, ``(n)``, with or without seeds in front.
+
+    One function, so that activations overwrite what they are made of, both ways, and many seeds are one product.
+    """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return the product with the bias added while it is written."""
-        return torch.addmm(bias, x, weight.mT)
+    def forward(x: Tensor, activate_last: bool, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Return the output, and the hidden layers for the gradient."""
+        weights, biases = parts[: len(parts) // 2], parts[len(parts) // 2 :]
+        found = []
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            if weight.shape[-2] == 1:
+                # A product with a single column is rounded differently for one seed and for many.
+                x = (x * weight).sum(-1, keepdim=True) + bias.unsqueeze(-2)
+            elif x.dim() == 2:
+                x = torch.addmm(bias, x, weight.mT)
+            else:
+                x = torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
+            if layer < len(weights) - 1 or activate_last:
+                x.relu_()
+            found.append(x)
+        return found[-1], *found[:-1]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Keep what the gradient needs."""
-        ctx.save_for_backward(*inputs[:2])
+        x, ctx.activate_last, *parts = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(x, *output[1:], output[0], *parts[: len(parts) // 2])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of x, W and b."""
-        x, weight = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        return gradient @ weight if needs[0] else None, gradient.mT @ x, gradient.sum(0)
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, weights and biases."""
+        saved, layers = ctx.saved_tensors, len(ctx.saved_tensors) // 2
+        values, weights = saved[: layers + 1], saved[layers + 1 :]
+        if ctx.activate_last:
+            gradient = torch.ops.aten.threshold_backward(gradient, values[-1], 0)
+        of_weights, of_biases = [], []
+        for layer in reversed(range(layers)):
+            x, weight = values[layer], weights[layer]
+            single = weight.shape[-2] == 1
+            of_weights.append((gradient * x).sum(-2, keepdim=True) if single else gradient.mT @ x)
+            of_biases.append(gradient.sum(-2))
+            if layer:
+                gradient = gradient @ weight
+                torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
+            elif ctx.needs_input_grad[0]:
+                gradient = gradient @ weight
+        of_x = gradient if ctx.needs_input_grad[0] else None
+        return of_x, None, *reversed(of_weights), *reversed(of_biases)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *parts: Tensor) -> tuple[Tensor, int]:
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, activate_last: bool, *parts: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         """Return the same for stacked seeds."""
-        x, weight, bias = (
-            p.expand(info.batch_size, *p.shape) if d is None else p.movedim(d, 0)
-            for p, d in zip(parts, in_dims, strict=True)
-        )
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT), 0
+
+        def stacked(p: Tensor, d: int | None) -> Tensor:
+            return p.expand(info.batch_size, *p.shape) if d is None else p.movedim(d, 0)
+
+        together = [stacked(p, d) for p, d in zip(parts, in_dims[2:], strict=True)]
+        found = Layers.apply(stacked(x, in_dims[0]), activate_last, *together)
+        return found, (0,) * len(found)
 
 
 def _linear(x: Tensor, weight: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ edges, then nodes, then globals (Algorithm 1):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -119,28 +119,42 @@ class MLP(nn.Module):
         return x.view(*shape[:-1], x.shape[-1])
 
 
+MANY = 2**17  # from this many numbers in a seed's widest layer on, seeds are taken one after the other
+
+
+def _seeds(x: Tensor, weights: Sequence[Tensor]) -> Iterable[Any]:
+    """Return what to take of everything in turn: all seeds, or one that fills the processor's caches by itself.
+
+    Which of the two does not depend on the number of seeds.
+    """
+    numbers = x.shape[-2] * max(weight.shape[-2] for weight in weights)
+    return range(len(x)) if x.dim() == 3 and numbers >= MANY else (...,)
+
+
 class Layers(torch.autograd.Function):
     """Layers ``x W^T + b`` with ReLU between them, of ``(R, m)``, ``(n, m)``, ``(n)``, with or without seeds in front.
 
-    One function, so that activations overwrite what they are made of, both ways, and many seeds are one product.
+    One function, so that activations overwrite what they are made of, both ways, and large seeds go through all layers
+    one after the other, while they are in the caches.
     """
 
     @staticmethod
     def forward(x: Tensor, activate_last: bool, *parts: Tensor) -> tuple[Tensor, ...]:
         """Return the output, and the hidden layers for the gradient."""
         weights, biases = parts[: len(parts) // 2], parts[len(parts) // 2 :]
-        found = []
-        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            if weight.shape[-2] == 1:
-                # A product with a single column is rounded differently for one seed and for many.
-                x = (x * weight).sum(-1, keepdim=True) + bias.unsqueeze(-2)
-            elif x.dim() == 2:
-                x = torch.addmm(bias, x, weight.mT)
-            else:
-                x = torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
-            if layer < len(weights) - 1 or activate_last:
-                x.relu_()
-            found.append(x)
+        found = [x.new_empty(*x.shape[:-1], weight.shape[-2]) for weight in weights]
+        for own in _seeds(x, weights):
+            h = x[own]
+            for layer, y in enumerate(found):
+                weight, bias, after = weights[layer][own], biases[layer][own].unsqueeze(-2), y[own]
+                if weight.shape[-2] == 1:
+                    # A product with a single column is rounded differently for one seed and for many.
+                    torch.add((h * weight).sum(-1, keepdim=True), bias, out=after)
+                else:
+                    (torch.addmm if h.dim() == 2 else torch.baddbmm)(bias, h, weight.mT, out=after)
+                if layer < len(found) - 1 or activate_last:
+                    after.relu_()
+                h = after
         return found[-1], *found[:-1]
 
     @staticmethod
@@ -148,6 +162,7 @@ class Layers(torch.autograd.Function):
         """Keep what the gradient needs."""
         x, ctx.activate_last, *parts = inputs
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # zeros for the hidden layers would be written and never read
         ctx.save_for_backward(x, *output[1:], output[0], *parts[: len(parts) // 2])
 
     @staticmethod
@@ -155,21 +170,27 @@ class Layers(torch.autograd.Function):
         """Return the gradients of x, weights and biases."""
         saved, layers = ctx.saved_tensors, len(ctx.saved_tensors) // 2
         values, weights = saved[: layers + 1], saved[layers + 1 :]
-        if ctx.activate_last:
-            gradient = torch.ops.aten.threshold_backward(gradient, values[-1], 0)
-        of_weights, of_biases = [], []
-        for layer in reversed(range(layers)):
-            x, weight = values[layer], weights[layer]
-            single = weight.shape[-2] == 1
-            of_weights.append((gradient * x).sum(-2, keepdim=True) if single else gradient.mT @ x)
-            of_biases.append(gradient.sum(-2))
-            if layer:
-                gradient = gradient @ weight
-                torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
-            elif ctx.needs_input_grad[0]:
-                gradient = gradient @ weight
-        of_x = gradient if ctx.needs_input_grad[0] else None
-        return of_x, None, *reversed(of_weights), *reversed(of_biases)
+        cut = torch.ops.aten.threshold_backward
+        of_x = torch.empty_like(values[0]) if ctx.needs_input_grad[0] else None
+        of_weights = [torch.empty_like(weight) for weight in weights]
+        of_biases = [weight.new_empty(weight.shape[:-1]) for weight in weights]
+        for own in _seeds(values[0], weights):
+            g = gradient[own].contiguous()
+            if ctx.activate_last:
+                g = cut(g, values[-1][own], 0)
+            for layer in reversed(range(layers)):
+                x, weight = values[layer][own], weights[layer][own]
+                if weight.shape[-2] == 1:
+                    torch.sum(g * x, -2, keepdim=True, out=of_weights[layer][own])
+                else:
+                    torch.matmul(g.mT, x, out=of_weights[layer][own])
+                torch.sum(g, -2, out=of_biases[layer][own])
+                if layer:
+                    g = g @ weight
+                    cut.grad_input(g, x, 0, grad_input=g)
+                elif of_x is not None:
+                    torch.matmul(g, weight, out=of_x[own])
+        return of_x, None, *of_weights, *of_biases
 
     @staticmethod
     def vmap(

@@ -72,44 +72,62 @@ def pairs(
     setting: Mapping[str, Any], seeds: Tensor, stream: str, scenes: int, count: int, size: int, balanced: bool
 ) -> Pairs:
     """Simulate scenes of a size and choose moments from them; test scenes share nothing with training scenes."""
-    build = {"nbody": _nbody, "balls": _balls, "string": _string}[setting["domain"]]
-    return build(setting, seeds, f"{setting['domain']}/{stream}/{size}", scenes, count, size, balanced)
+    scene, path = simulated(setting, seeds, stream, scenes, size)
+    balanced = balanced and setting["domain"] != "nbody"
+    (s, _, b), x, v, after = _moments(seeds, _name(setting, stream, size), path, count, balanced)
+    here = scene._replace(
+        start=State(x, v), **{k: c[s, b] for k, c in scene._asdict().items() if k != "start"}
+    )
+    build: Any = {"nbody": _nbody, "balls": _balls, "string": _string}[setting["domain"]]
+    return build(setting, here, after)
 
 
-def _nbody(
-    setting: Mapping[str, Any], seeds: Tensor, stream: str, scenes: int, count: int, size: int, balanced: bool
-) -> Pairs:
-    G, clip = setting["G"], setting["clip"]
-    scene = nbody.sample(seeds, stream, scenes, size, G)
-    path = nbody.simulate(scene, G, clip, STEPS)
-    (s, _, b), x, v, after = _moments(seeds, stream, path, count, balanced=False)
-    masses = scene.masses[s, b]
-    energy = nbody.potential_energy(x, masses, G, clip)
+def _name(setting: Mapping[str, Any], stream: str, size: int) -> str:
+    return f"{setting['domain']}/{stream}/{size}"
+
+
+def simulated(
+    setting: Mapping[str, Any], seeds: Tensor, stream: str, scenes: int, size: int
+) -> tuple[nbody.Bodies | balls.Balls | string.String, State]:
+    """Return scenes of a size, leading dimensions ``(S, scenes)``, and their trajectories ``(STEPS + 1, ...)``."""
+    name = _name(setting, stream, size)
+    if setting["domain"] == "nbody":
+        bodies = nbody.sample(seeds, name, scenes, size, setting["G"], setting["planets"] == "one_way")
+        return bodies, nbody.simulate(bodies, setting["G"], setting["clip"], STEPS)
+    if setting["domain"] == "balls":
+        box = balls.sample(seeds, name, scenes, size)
+        return box, balls.simulate(box, STEPS)
+    ends = setting["ends_pinned"]
+    fall = string.sample(seeds, f"{name}/{ends}", scenes, size, ends)
+    return fall, string.simulate(fall, STEPS)
+
+
+def _nbody(setting: Mapping[str, Any], here: nbody.Bodies, after: Tensor) -> Pairs:
+    (x, v), masses = here
+    size = x.shape[-2]
+    energy = nbody.potential_energy(x, masses, setting["G"], setting["clip"])
     topology = Incidence(*everyone(size), size)
     nothing = x.new_zeros(*x.shape[:2], len(topology.sender), 0)
     return Pairs(x, v, masses.unsqueeze(-1), nothing, after, energy.unsqueeze(-1), topology)
 
 
-def _balls(
-    setting: Mapping[str, Any], seeds: Tensor, stream: str, scenes: int, count: int, size: int, balanced: bool
-) -> Pairs:
-    scene = balls.sample(seeds, stream, scenes, size)
-    path = balls.simulate(scene, STEPS)
-    (s, _, b), x, v, after = _moments(seeds, stream, path, count, balanced)
-    width, height = scene.box[s, b].unbind(-1)
+def _balls(setting: Mapping[str, Any], here: balls.Balls, after: Tensor) -> Pairs:
+    x, v = here.start
+    size = x.shape[-2]
+    width, height = here.box.unbind(-1)
     zero = torch.zeros_like(width)
     # The walls are objects that do not move: left, right, bottom, top, by centre and half extents.
     centres = [(zero, height / 2), (width, height / 2), (width / 2, zero), (width / 2, height)]
     extents = [(zero, height / 2)] * 2 + [(width / 2, zero)] * 2
     walls = torch.stack([torch.stack(c, -1) for c in centres], -2)
-    r = scene.radii[s, b]
-    own = torch.stack([1 / scene.masses[s, b], r, r], -1)
+    r = here.radii
+    own = torch.stack([1 / here.masses, r, r], -1)
     wall = torch.stack([torch.stack([zero, *e], -1) for e in extents], -2)
     sender, receiver = everyone(size)
     k = torch.arange(size)
     from_walls = torch.arange(size, size + 4).repeat(size), k.repeat_interleave(4)
     topology = Incidence(torch.cat([sender, from_walls[0]]), torch.cat([receiver, from_walls[1]]), size + 4)
-    restitution = scene.restitution[s, b][..., None, None].expand(-1, -1, len(topology.sender), 1)
+    restitution = here.restitution[..., None, None].expand(-1, -1, len(topology.sender), 1)
     return Pairs(
         torch.cat([x, walls], -2),
         torch.cat([v, torch.zeros_like(walls)], -2),
@@ -121,13 +139,9 @@ def _balls(
     )
 
 
-def _string(
-    setting: Mapping[str, Any], seeds: Tensor, stream: str, scenes: int, count: int, size: int, balanced: bool
-) -> Pairs:
-    scene = string.sample(seeds, f"{stream}/{setting['ends_pinned']}", scenes, size, setting["ends_pinned"])
-    path = string.simulate(scene, STEPS)
-    (s, _, b), x, v, after = _moments(seeds, stream, path, count, balanced)
-    here = string.String(State(x, v), *(part[s, b] for part in scene[1:]))
+def _string(setting: Mapping[str, Any], here: string.String, after: Tensor) -> Pairs:
+    x, v = here.start
+    size = x.shape[-2]
     energy = string.potential_energy(here, x).unsqueeze(-1)
     zero, gravity = torch.zeros_like(here.masses), here.gravity.unsqueeze(-1).expand_as(here.masses)
     # A pinned mass has no inverse mass: nothing moves it. Gravity is the external effect, on masses alone.

@@ -6,14 +6,37 @@ import torch
 from torch import Tensor, nn
 
 from repro.nn.graph_network import MLP, Attributes, Block, EncodeProcessDecode, MLPShape, Pooling, Widths
-from repro.nn.topology import Topology
+from repro.nn.topology import AllPairs, Topology
 
 
 def demo_network(
-    inputs: Widths, outputs: Widths, width: int, seed: int, variant: str = "full"
+    inputs: Widths, outputs: Widths, width: int, seed: int, variant: str = "full", pooling: str = "sum"
 ) -> EncodeProcessDecode:
     """Return the graph_nets demos' network: every update two ReLU layers of ``width`` and a layer norm, sums."""
-    return EncodeProcessDecode(inputs, outputs, MLPShape((width,), True, True), seed, variant)
+    shape = MLPShape((width,), True, True, Pooling(pooling, pooling, pooling))
+    return EncodeProcessDecode(inputs, outputs, shape, seed, variant)
+
+
+class Labeller(nn.Module):
+    """The demos' network on graphs whose edges are any of all pairs: two scores for each node and each edge.
+
+    Args:
+        inputs: feature widths.
+        width: of all layers.
+        pooling: of all aggregations; the demos sum.
+        steps: how often the core is applied.
+        seed: of the weights.
+    """
+
+    def __init__(self, inputs: Widths, width: int, pooling: str, steps: int, seed: int) -> None:
+        super().__init__()
+        self.network = demo_network(inputs, Widths(2, 2, 0), width, seed, pooling=pooling)
+        self.steps = steps
+
+    def forward(self, graph: Attributes, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the scores of nodes ``(steps, *, N, 2)`` and edges ``(steps, *, N, N, 2)`` after each step."""
+        found = self.network(AllPairs(graph.nodes.shape[-2], mask), self.steps, graph)
+        return torch.stack([step.nodes for step in found]), torch.stack([step.edges for step in found])
 
 
 class InteractionNetwork(nn.Module):
@@ -30,12 +53,21 @@ class InteractionNetwork(nn.Module):
         relations: False leaves all effects out, the paper's "dynamics-only" baseline.
         energy: answer with one number per scene instead, an MLP on the sum of ten features per object.
         seed: of the weights.
+        effects: answer with the mean square of the effects as well, which the paper penalises.
     """
 
     def __init__(
-        self, relation_inputs: int, object_inputs: int, hidden: int, relations: bool, energy: bool, seed: int
+        self,
+        relation_inputs: int,
+        object_inputs: int,
+        hidden: int,
+        relations: bool,
+        energy: bool,
+        seed: int,
+        effects: bool = False,
     ) -> None:
         super().__init__()
+        self.effects = effects
         self.block = Block(
             "interaction" if relations else "independent",
             Widths(relation_inputs if relations else 0, object_inputs, 0),
@@ -46,12 +78,13 @@ class InteractionNetwork(nn.Module):
         )
         self.phi_A = MLP([10], [25, 1], seed, "energy") if energy else None
 
-    def forward(self, topology: Topology, relations: Tensor, objects: Tensor) -> Tensor:
+    def forward(
+        self, topology: Topology, relations: Tensor, objects: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Return what is predicted of each object ``(*, N, 2)``, or of each scene ``(*, 1)``."""
-        found = self.block(topology, Attributes(relations, objects, objects[..., 0, :0])).nodes
-        if self.phi_A is None:
-            return found
-        return self.phi_A.of(found.sum(-2))
+        after = self.block(topology, Attributes(relations, objects, objects[..., 0, :0]))
+        found = after.nodes if self.phi_A is None else self.phi_A.of(after.nodes.sum(-2))
+        return (found, after.edges.square().mean()) if self.effects else found
 
 
 class Flat(nn.Module):

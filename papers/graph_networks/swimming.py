@@ -20,6 +20,7 @@ from papers.graph_networks.training import (
     inside,
     part_of,
     pick,
+    whole,
 )
 from repro.context import Context
 from repro.ensemble import Ensemble
@@ -100,6 +101,9 @@ Trained = tuple[Predict, Attributes]
 def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], tick: Tick) -> Trained:
     """Train one network per seed to predict the change of state; inputs and outputs are normalised.
 
+    Every batch holds swimmers of one size, which changes from step to step. Per step all networks see about as many
+    links, whatever the size.
+
     Returns:
         the prediction, and the inputs' ranges in training.
     """
@@ -139,10 +143,12 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
         lambda seed: ForwardModel(widths, 6, setting["width"], setting["pooling"], seed), seeds
     )
 
+    mean_size = sum(TRAINED) / len(TRAINED)
+
     def loss(step: int) -> Tensor:
         n = sizes[step % len(sizes)]
         graph, change = ready[n]
-        index = draw(numbers, "batch", step, setting["batch"], change.shape[1])
+        index = draw(numbers, "batch", step, whole(setting["batch"] * mean_size / n), change.shape[1])
         found = ensemble(Chain(n), per_seed=[Attributes(*(pick(part, index) for part in graph))])
         return (found - pick(change, index)).square().mean((1, 2, 3))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ def fit(
     steps: int,
     learning_rate: float,
     on_step: Callable[[int], Any] | None = None,
+    plateau: Plateau | None = None,
 ) -> None:
     """Train all seeds with Adam, in place.
 
@@ -33,16 +35,55 @@ def fit(
         ensemble: of the seeds.
         loss: step to the seeds' losses ``(S,)``.
         steps: how many.
-        learning_rate: of Adam; constant.
+        learning_rate: of Adam.
         on_step: called with the number of steps done.
+        plateau: lowers each seed's learning rate by itself; None leaves it constant.
     """
     optimizer = torch.optim.Adam(ensemble.parameters.values(), lr=learning_rate, fused=True)
     for step in range(steps):
         optimizer.zero_grad(set_to_none=True)
         loss(step).sum().backward()
-        optimizer.step()
+        if plateau:
+            plateau.step(step, optimizer)
+        else:
+            optimizer.step()
         if on_step and step % 50 == 0:
             on_step(step)
+
+
+@dataclass
+class Plateau:
+    """Lowers a seed's learning rate to 0.8 of it whenever its validation error is no lower than a window before.
+
+    Interaction Networks (1612.00222, Section 4.2) look at windows of 40 of 2000 epochs. Here a window is that share of
+    the training, and its error the one at its end.
+
+    Attributes:
+        error: the seeds' validation errors ``(S,)`` at this moment.
+        every: steps of a window.
+    """
+
+    error: Callable[[], Tensor]
+    every: int
+    last: Tensor | None = None
+    factor: Tensor | None = None
+
+    def step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Take the optimiser's step, as far as each seed's factor allows."""
+        if step and step % self.every == 0:
+            error = self.error()
+            if self.last is not None:
+                factor = torch.ones_like(error) if self.factor is None else self.factor
+                self.factor = torch.where(error < self.last, factor, 0.8 * factor)
+            self.last = error
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        before = [p.detach().clone() for p in parameters] if self.factor is not None else []
+        optimizer.step()
+        if self.factor is not None:
+            # Adam's steps are proportional to its learning rate, which is one number for all seeds.
+            with torch.no_grad():
+                for p, old in zip(parameters, before, strict=True):
+                    p.copy_(torch.lerp(old, p, self.factor.view(-1, *[1] * (p.dim() - 1)).to(p.dtype)))
 
 
 def part_of(tick: Tick, i: int, parts: int) -> Tick:

@@ -168,7 +168,11 @@ class AllPairs(_Shared):
         if how == "max":
             found = reduce(edges.masked_fill(~self.mask, -torch.inf), dims, "max")
             return found.masked_fill(found == -torch.inf, 0.0)
-        total = reduce(edges * self.mask, dims, "sum")
+        # A product with the mask as a matrix adds up while it reads; torch multiplies slowly where features are few.
+        mask = self.mask.squeeze(-1).to(edges.dtype)
+        if dims != -2:
+            mask, edges = mask.flatten(-2), edges.flatten(-3, -2)
+        total = (mask.unsqueeze(-2) @ edges).squeeze(-2)
         if how == "sum":
             return total
         if how == "mean":

@@ -28,16 +28,18 @@ class Bodies(NamedTuple):
     masses: Tensor
 
 
-def sample(seeds: Tensor, stream: str, scenes: int, bodies: int, G: float) -> Bodies:
+def sample(seeds: Tensor, stream: str, scenes: int, bodies: int, G: float, one_way: bool = False) -> Bodies:
     """Draw scenes: in the first half the first body is a star at rest with planets on circular orbits.
 
-    In the second half there is no star and velocities are random. Masses, angles and distances are uniform.
+    In the second half there is no star and velocities are random. Masses, angles and distances are uniform. Which way
+    round planets go is not printed; like all else it is drawn for each, unless ``one_way``.
 
     Args:
         seeds: int64 ``(*)``.
         stream: of the random numbers.
         scenes, bodies: how many of each.
         G: gravitational constant [m³/(kg s²)], for the speed of the orbits.
+        one_way: all planets go round anticlockwise, so that a velocity alone tells where the star is.
 
     Returns:
         tensors with leading dimensions ``(*, scenes)``.
@@ -59,7 +61,8 @@ def sample(seeds: Tensor, stream: str, scenes: int, bodies: int, G: float) -> Bo
     outwards = torch.stack([angle.cos(), angle.sin()], -1)
     x = (r.unsqueeze(-1) * outwards).masked_fill(star.unsqueeze(-1), 0.0)
     tangent = torch.stack([-angle.sin(), angle.cos()], -1)
-    circular = (G * STAR / r).sqrt().unsqueeze(-1) * tangent
+    sense = torch.where((draw("sense", 0.0, 1.0) < 0.5) & (not one_way), -1.0, 1.0)
+    circular = (sense * (G * STAR / r).sqrt()).unsqueeze(-1) * tangent
     v = torch.where(orbit[:, None, None], circular.masked_fill(star.unsqueeze(-1), 0.0), v)
     return Bodies(State(x, v), masses)
 

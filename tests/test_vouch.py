@@ -61,7 +61,7 @@ def test_equal_numbers_let_records_count_again(kept: tuple[Toy, str]) -> None:
     assert (said, stale(toy)) == ([], set())
     (train,) = (entry for entry in entries if entry.experiment == "train")
     assert train.settings >= 5, "each variant, level and label at least"
-    assert train.records == 2 * train.settings
+    assert train.records == 5 * train.settings
 
 
 def test_other_numbers_stay_stale_and_are_named(kept: tuple[Toy, str]) -> None:
@@ -133,9 +133,9 @@ def test_the_sample_goes_through_every_value_first() -> None:
 
 
 def test_the_sample_takes_the_first_seeds(toy: Toy) -> None:
-    records = [toy.record("train", seed, {"accuracy": 80.0}) for seed in (7, 3, 5)]
+    records = [toy.record("train", seed, {"accuracy": 80.0}) for seed in (7, 3, 5, 9, 8, 6)]
     (sample,) = samples(toy.ledger, records)
-    assert sample.seeds == [3, 5]
+    assert sample.seeds == [3, 5, 6, 7, 8]
 
 
 def test_the_sample_takes_no_longer_than_two_minutes_but_for_its_first_setting(toy: Toy) -> None:

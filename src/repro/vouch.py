@@ -32,8 +32,8 @@ from repro.project import Project
 from repro.provenance import code_hash, environment
 from repro.records import Record, read_folder, write_atomically
 
-# At most, per experiment: enough to go through each switch's values.
-SETTINGS, SEEDS = 20, 2
+# At most, per experiment: enough to go through each switch's values, and a few seeds at once, as records are made.
+SETTINGS, SEEDS = 20, 5
 SECONDS = 120.0  # that the records of the sample once took
 
 

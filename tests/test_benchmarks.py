@@ -26,15 +26,6 @@ from repro.errors import DataUnavailable  # noqa: E402
 KINDS = [Dense, Sparse, Tuned]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On so small a graph threads only wait for each other, above all beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def graph() -> CitationGraph:
     """60 nodes in 3 classes, a sparse random graph without self-loops, one node without any edge."""

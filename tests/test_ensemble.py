@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -22,15 +22,6 @@ from repro.randomness import bits, drop_threshold, keep_mask, keep_scale, key, p
 from repro.stopping import AboveRecentMean, Never, Patience
 
 FALSE_ALARM = 1e-6  # of each test that could fail by chance, were its seeds drawn anew; they are fixed
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """These tensors are too small for more to be of use."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # ------------------------------------------------------------------ a toy model
@@ -354,10 +345,12 @@ def test_product_with_own_values_equals_dense(rows: int, cols: int, density: flo
     torch.testing.assert_close(vmap(product)(values[:2], H[:2]), dense[:2] @ H[:2])
 
 
-def test_products_do_not_depend_on_the_number_of_seeds() -> None:
+@pytest.mark.parametrize("features", [1, 3, 4, 7, 8, 12, 16, 20, 24, 28, 32, 33, 64])
+def test_products_do_not_depend_on_the_number_of_seeds(features: int) -> None:
     M = random_sparse(50, 40, 0.3, 3)
     matrix, generator = SparseMatrix.from_scipy(M), torch.Generator().manual_seed(0)
-    values, H = torch.randn(9, matrix.nnz, generator=generator), torch.randn(9, 40, 16, generator=generator)
+    values = torch.randn(9, matrix.nnz, generator=generator)
+    H = torch.randn(9, 40, features, generator=generator)
     together = vmap(lambda v, h: propagate_with_values(matrix, v, h))(values, H)
     fixed = vmap(lambda h: propagate(matrix, h))(H)
     for i in range(9):

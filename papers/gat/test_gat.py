@@ -26,15 +26,6 @@ NO_DROPOUT = Dropout()
 steady = settings(max_examples=40, deadline=None, derandomize=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On so small a graph threads only wait for each other, above all beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # ------------------------------------------------------------------ attention over edges
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,6 @@ SETTING: dict[str, Any] = {
     "k": 5, "model": "gatv2", "heads": 1, "parts": "released", "selection": "test", "dropout": "none", "batch": 1024,
     "check_every": 10, "patience": 20, "max_passes": 30, "learning_rate": 0.001, "clip": 1.0,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # ------------------------------------------------------------------ graphs and split

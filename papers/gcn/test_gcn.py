@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,6 @@ from repro.ensemble import Ensemble
 from repro.errors import DataUnavailable
 from repro.nn.sparse import SparseMatrix
 from repro.project import find_project
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Most of these tensors are too small for more to be of use."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 ROWS = list(PROPAGATION_MODELS)
 ONE_HOP = ["renormalised", "first_order", "first_order_only", "single_parameter", "mlp"]

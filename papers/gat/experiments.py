@@ -28,9 +28,8 @@ def _bytes_per_seed(graph: CitationGraph, setting: Mapping[str, Any]) -> float:
     """What one seed needs at its peak: features after dropout, projections and their gradients, weights, moments."""
     width = setting["hidden"] * setting["heads"]
     nodes, features = graph.features.shape
-    scored = 6 if setting["model"] == "gatv2" else 0  # arrays of edges × features
     edges = graph.adjacency.nnz + nodes
-    return 30 * graph.features.nnz + 4 * width * (6 * nodes + 6 * features + scored * edges) + 60 * edges
+    return 30 * graph.features.nnz + 4 * width * (6 * nodes + 6 * features) + 60 * edges
 
 
 def shuffled_labels(graph: CitationGraph, seed: int) -> np.ndarray:

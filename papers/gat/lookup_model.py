@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from repro import randomness
+from repro import noise, randomness
 from repro.errors import SettingError
 
 WIDTH = 128  # Appendix B.3
@@ -45,9 +45,8 @@ class Randoms:
         return self.uniform(name, *shape, limit=(6 / (shape[-2] + shape[-1])) ** 0.5)
 
     def normal(self, name: str, *shape: int) -> nn.Parameter:
-        """Standard normal, by Box and Muller."""
-        u, v = randomness.uniform(self._key(name), 2 * torch.Size(shape).numel()).view(2, *shape).double()
-        return nn.Parameter(((-2 * (1 - u).log()).sqrt() * (2 * torch.pi * v).cos()).float())
+        """Standard normal."""
+        return nn.Parameter(noise.normal(self._key(name), *shape))
 
     def _key(self, name: str) -> Tensor:
         return randomness.key(self.seed, f"dictionary/weights/{name}")

@@ -85,25 +85,35 @@ class GraphAttention(nn.Module):
         self.b = nn.Parameter(torch.zeros(width)) if bias else None
 
     def _project(self, W: Tensor, h: SparseFeatures | Tensor) -> Tensor:
-        """W h for every head: ``(heads, nodes, F')``."""
-        # Laid out head by head once, because scores and sums both read it so.
-        return (h @ W.flatten(1)).unflatten(-1, W.shape[1:]).movedim(-2, 0).contiguous()
+        """W h for every head: ``(nodes, heads, F')``."""
+        return (h @ W.flatten(1)).unflatten(-1, W.shape[1:])
 
-    def score(self, Wh: Tensor, h: SparseFeatures | Tensor, graph: Neighbourhoods) -> Tensor:
-        """Return e ``(heads, edges)``."""
+    def score(
+        self, Wh: Tensor, projected: Tensor, h: SparseFeatures | Tensor, graph: Neighbourhoods
+    ) -> Tensor:
+        """Return e ``(heads, edges)``.
+
+        Args:
+            Wh: ``(heads, nodes, F')``.
+            projected: the same, laid out as ``(nodes, heads, F')``.
+            h: what they are projections of, for W' h.
+            graph: the edges.
+        """
         if self.scores == "gat":
             s_target, s_source = (Wh @ self.a).unbind(-1)
             return leaky_relu(attention.pair_sum(graph, s_target[:, graph.own], s_source), SLOPE)
         if self.scores == "gatv2":
-            of_target = Wh if self.W_target is None else self._project(self.W_target, h)
-            return attention.additive_score(graph, of_target[:, graph.own], Wh, self.a, SLOPE)
+            of_target = None if self.W_target is None else self._project(self.W_target, h)
+            return attention.additive_score(graph, projected, self.a, SLOPE, of_target)
         return torch.ones(self.heads, graph.edges, dtype=Wh.dtype, device=Wh.device)
 
-    def coefficients(self, Wh: Tensor, h: SparseFeatures | Tensor, graph: Neighbourhoods) -> Tensor:
-        """Return α ``(heads, edges)``."""
+    def coefficients(
+        self, Wh: Tensor, projected: Tensor, h: SparseFeatures | Tensor, graph: Neighbourhoods
+    ) -> Tensor:
+        """Return α ``(heads, edges)``; see :meth:`score`."""
         if self.scores == "gcn":
             return graph.matrix.values.expand(self.heads, -1)
-        return attention.softmax(graph, self.score(Wh, h, graph))
+        return attention.softmax(graph, self.score(Wh, projected, h, graph))
 
     def forward(
         self, h: SparseFeatures | Tensor, graph: Neighbourhoods, keys: Tensor | None, dropout: Dropout
@@ -118,8 +128,9 @@ class GraphAttention(nn.Module):
         """
         if keys is not None and dropout.input > 0:
             h = drop(h, keys[0], dropout.input)
-        Wh = self._project(self.W, h)
-        alpha = self.coefficients(Wh, h, graph)
+        projected = self._project(self.W, h)
+        Wh = projected.movedim(-2, 0).contiguous()
+        alpha = self.coefficients(Wh, projected, h, graph)
         if keys is not None and dropout.attention > 0:
             alpha = drop(alpha, keys[1], dropout.attention)
         if keys is not None and dropout.projected > 0:

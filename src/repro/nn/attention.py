@@ -4,20 +4,20 @@ Everything here works on arrays with any leading dimensions (seeds, heads): one 
 per node ``(..., nodes, features)``. ``torch.vmap`` over a model of one seed adds a leading dimension and nothing
 else. All leading dimensions together are the blocks of one block-diagonal sparse matrix, so that a weighted sum over
 neighbours is one sparse product and its gradient with respect to the weights one sampled dense product: no array
-of edges × features is ever made, but for one block at a time in :func:`additive_score`.
+of edges × features is ever made, but for one seed at a time in :func:`additive_score`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
-from torch.nn.functional import leaky_relu_
+from torch.nn.functional import embedding_bag, leaky_relu_
 
 from repro.nn.sparse import SparseMatrix
 
@@ -40,8 +40,7 @@ class Neighbourhoods:
     target: Tensor
     source: Tensor
     own: Tensor
-    of_source: SparseMatrix
-    of_target: SparseMatrix
+    _ends: dict[bool, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_scipy(
@@ -67,21 +66,33 @@ class Neighbourhoods:
                 f"`own` must name a source from 0 to {sources - 1} for each of {targets} targets"
             )
         counts = matrix.crow.cpu().numpy()
-        target, source = np.repeat(np.arange(targets), np.diff(counts)), matrix.col.cpu().numpy()
-        edges, one = np.arange(matrix.nnz), np.ones(matrix.nnz, dtype=np.float32)
+        target = np.repeat(np.arange(targets), np.diff(counts))
         return cls(
             matrix,
             torch.as_tensor(target, dtype=torch.int64, device=device),
             matrix.col.to(torch.int64),
             torch.as_tensor(place, device=device),
-            SparseMatrix.from_scipy(sp.csr_matrix((one, (edges, source)), (matrix.nnz, sources)), device),
-            SparseMatrix.from_scipy(sp.csr_matrix((one, (edges, target)), (matrix.nnz, targets)), device),
         )
 
     @property
     def edges(self) -> int:
         """Number of different edges."""
         return self.matrix.nnz
+
+    def ends(self, apart: bool) -> tuple[Tensor, Tensor]:
+        """Return each edge's two rows in a table of the sources, ``(edges, 2)``, and the CSR ``(rows, edges)`` of both.
+
+        Args:
+            apart: the table lists the sources once more, and the targets are found in this second half.
+        """
+        if apart not in self._ends:
+            sources = self.matrix.shape[1]
+            pairs = torch.stack([self.own[self.target] + apart * sources, self.source], 1)
+            edge = np.arange(2 * self.edges) // 2
+            entries = (np.ones(len(edge), dtype=np.float32), (pairs.flatten().cpu().numpy(), edge))
+            rows = sp.csr_matrix(entries, ((1 + apart) * sources, self.edges))
+            self._ends[apart] = pairs, SparseMatrix.from_scipy(rows, pairs.device).csr()
+        return self._ends[apart]
 
 
 def adjacency(edge_index: np.ndarray, nodes: int, self_loops: bool = True) -> sp.csr_matrix:
@@ -234,57 +245,58 @@ class _PairSum(torch.autograd.Function):
 
 
 class _AdditiveScore(torch.autograd.Function):
-    """a · LeakyReLU(t_i + s_j) on the edges, block by block: edges × features numbers of one block fit a cache.
+    """a · LeakyReLU(x_i + x_j) on the edges, all heads of a seed at once: sums over features are matrix products.
 
-    Sums are plain ones, because a library's matrix-vector product rounds by where in memory its operands lie.
+    Every operand of such a product is made for it, because a library's rounding can depend on where in memory a
+    slice lies.
     """
 
     @staticmethod
-    def forward(graph: Neighbourhoods, t: Tensor, s: Tensor, a: Tensor, slope: float) -> Tensor:
-        T, S, A = _blocks(t, 2), _blocks(s, 2), _blocks(a, 1)
-        out = T.new_empty(T.shape[0], graph.edges)
-        for i in range(T.shape[0]):
-            torch.sum(leaky_relu_(_pairs(graph, T[i], S[i]), slope).mul_(A[i]), -1, out=out[i])
-        return out.view(*t.shape[:-2], graph.edges)
+    def forward(graph: Neighbourhoods, x: Tensor, a: Tensor, slope: float, apart: bool) -> Tensor:
+        X, A = _blocks(x, 3), _blocks(a, 2)
+        pairs, _ = graph.ends(apart)
+        out = X.new_empty(X.shape[0], X.shape[2], graph.edges)
+        for i in range(X.shape[0]):
+            z = embedding_bag(pairs, X[i].flatten(1), mode="sum")
+            out[i] = _by_head(A[i]).T @ leaky_relu_(z, slope).T
+        return out.view(*x.shape[:-3], *out.shape[1:])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.graph, *tensors, ctx.slope = inputs
+        ctx.graph, *tensors, ctx.slope, ctx.apart = inputs
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None]:
-        (t, s, a), graph = ctx.saved_tensors, ctx.graph
-        T, S, A, g = _blocks(t, 2), _blocks(s, 2), _blocks(a, 1), _blocks(grad, 1)
-        d_t, d_s, d_a = torch.empty_like(T), torch.empty_like(S), torch.empty_like(A)
-        to_target, to_source = graph.of_target.T.csr(), graph.of_source.T.csr()
-        for i in range(T.shape[0]):
-            z = _pairs(graph, T[i], S[i])
-            below = z < 0
-            activated = leaky_relu_(z, ctx.slope)
-            torch.sum(activated.mul_(g[i].unsqueeze(-1)), 0, out=d_a[i])
-            d_z = torch.outer(g[i], A[i])
-            d_z = torch.where(below, ctx.slope * d_z, d_z)
-            torch.addmm(d_t[i], to_target, d_z, beta=0.0, out=d_t[i])
-            torch.addmm(d_s[i], to_source, d_z, beta=0.0, out=d_s[i])
-        return None, d_t.view_as(t), d_s.view_as(s), d_a.view_as(a), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, None, None]:
+        x, a = ctx.saved_tensors
+        X, A, G = _blocks(x, 3), _blocks(a, 2), _blocks(grad, 2)
+        pairs, of_rows = ctx.graph.ends(ctx.apart)
+        d_x, d_a = X.new_empty(X.shape), torch.empty_like(A)
+        for i in range(X.shape[0]):
+            g = G[i].clone()
+            z = embedding_bag(pairs, X[i].flatten(1), mode="sum")
+            d_z = torch.ops.aten.leaky_relu_backward(g.T @ _by_head(A[i]).T, z, ctx.slope, False)
+            torch.addmm(d_x[i].flatten(1), of_rows, d_z, beta=0.0, out=d_x[i].flatten(1))
+            of_heads = (g @ leaky_relu_(z, ctx.slope)).unflatten(1, A.shape[1:])
+            d_a[i] = of_heads.diagonal().T
+        return None, d_x.view_as(x), d_a.view_as(a), None, None
 
     @staticmethod
     def vmap(
         info: Any,
         in_dims: Sequence[int | None],
         graph: Neighbourhoods,
-        t: Tensor,
-        s: Tensor,
+        x: Tensor,
         a: Tensor,
         slope: float,
+        apart: bool,
     ) -> Any:
-        tensors = _batched(info, in_dims[1:4], (t, s, a))
-        return _AdditiveScore.apply(graph, *tensors, slope), 0
+        return _AdditiveScore.apply(graph, *_batched(info, in_dims[1:3], (x, a)), slope, apart), 0
 
 
-def _pairs(graph: Neighbourhoods, t: Tensor, s: Tensor) -> Tensor:
-    return t.index_select(0, graph.target).add_(s.index_select(0, graph.source))
+def _by_head(a: Tensor) -> Tensor:
+    """Return the matrix ``(heads * features, heads)`` that sums each head's features with weights ``a``."""
+    return torch.diag_embed(a.T).movedim(1, 0).flatten(0, 1)
 
 
 def softmax(graph: Neighbourhoods, scores: Tensor) -> Tensor:
@@ -308,14 +320,17 @@ def pair_sum(graph: Neighbourhoods, t: Tensor, s: Tensor) -> Tensor:
     return _PairSum.apply(graph, t, s)
 
 
-def additive_score(graph: Neighbourhoods, t: Tensor, s: Tensor, a: Tensor, slope: float) -> Tensor:
-    """Return a · LeakyReLU(t_i + s_j) ``(..., edges)``.
+def additive_score(
+    graph: Neighbourhoods, s: Tensor, a: Tensor, slope: float, t: Tensor | None = None
+) -> Tensor:
+    """Return a · LeakyReLU(t_i + s_j) ``(..., heads, edges)``.
 
     Args:
         graph: the edges.
-        t: of the targets, ``(..., targets, features)``.
-        s: of the sources, ``(..., sources, features)``.
-        a: ``(..., features)``.
+        s: ``(..., sources, heads, features)``.
+        a: ``(..., heads, features)``.
         slope: of LeakyReLU below zero.
+        t: what a source adds as a target, ``(..., sources, heads, features)``; None where that is ``s`` too.
     """
-    return _AdditiveScore.apply(graph, t, s, a, slope)
+    x = s if t is None else torch.cat([s, t], -3)
+    return _AdditiveScore.apply(graph, x, a, slope, t is not None)

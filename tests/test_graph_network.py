@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from repro.ensemble import Ensemble
+from repro.nn import graph_network
 from repro.nn.graph_network import (
     VARIANTS,
     Attributes,
@@ -124,6 +127,44 @@ def test_copies_of_many_seeds_compute_what_each_would_alone() -> None:
     for i, seed in enumerate((3, 4)):
         for ours, own in zip(together, build(seed)(topology, 2, graph), strict=True):
             torch.testing.assert_close(ours.nodes[i], own.nodes)
+
+
+@pytest.mark.parametrize("widths", [(8, 3), (8, 1), (8,)])
+@pytest.mark.parametrize("activate_last", [False, True])
+@pytest.mark.parametrize("many", [0, 2**40])
+def test_layers_have_the_gradients_of_their_formula(
+    widths: tuple[int, ...], activate_last: bool, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For one seed, for several at once and for several one after the other, against torch's own operations."""
+    monkeypatch.setattr(graph_network, "MANY", many)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+    sizes = (4, *widths)
+    x = draw(3, 5, 4)
+    weights = [draw(3, b, a) for a, b in pairwise(sizes)]
+    biases = [draw(3, b) for b in widths]
+    plain = x
+    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        plain = plain @ weight.mT + bias.unsqueeze(-2)
+        if activate_last or i < len(weights) - 1:
+            plain = plain.relu()
+    wanted = torch.autograd.grad(plain.square().sum(), [x, *weights, *biases])
+    together = graph_network.Layers.apply(x, activate_last, *weights, *biases)[0]
+    alone = [
+        graph_network.Layers.apply(x[s], activate_last, *(p[s] for p in (*weights, *biases)))[0]
+        for s in range(3)
+    ]
+    mapped = torch.vmap(lambda *p: graph_network.Layers.apply(p[0], activate_last, *p[1:])[0])(
+        x, *weights, *biases
+    )
+    for found in (together, torch.stack(alone), mapped):
+        torch.testing.assert_close(found, plain)
+        gradients = torch.autograd.grad(found.square().sum(), [x, *weights, *biases])
+        for a, b in zip(gradients, wanted, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 # ------------------------------------------------------------------ symmetries

@@ -113,6 +113,14 @@ def test_half_of_the_scenes_have_a_star_with_planets_on_circles() -> None:
     assert float(scene.start.v[:, 3:].abs().max()) <= nbody.SPEED
 
 
+def test_planets_go_either_way_round_or_all_one_way() -> None:
+    """Of 2 × 50 × 4 planets half, ± 0.1: four standard deviations of a fair coin; the seeds are fixed anyway."""
+    for one_way, share in ((False, 0.5), (True, 1.0)):
+        x, v = nbody.sample(SEEDS, "test", 100, 5, G, one_way).start
+        spin = (x[..., 0] * v[..., 1] - x[..., 1] * v[..., 0])[:, :50, 1:]
+        assert float((spin > 0).double().mean()) == pytest.approx(share, abs=0.1 * (share < 1))
+
+
 def test_a_seed_draws_the_same_scenes_alone() -> None:
     both, alone = nbody.sample(SEEDS, "test", 3, 4, G), nbody.sample(SEEDS[1:], "test", 3, 4, G)
     assert torch.equal(both.start.x[1], alone.start.x[0])

@@ -56,6 +56,38 @@ def test_softmax_and_sum_are_those_of_a_dense_matrix(seed: int) -> None:
     assert torch.equal(under_vmap, ours)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "edges", "heads", "features"), [(6, 0, 2, 3), (23, 101, 1, 7), (80, 477, 8, 8)]
+)
+def test_additive_scores_do_not_depend_on_who_else_is_in_the_batch(
+    nodes: int, edges: int, heads: int, features: int
+) -> None:
+    """Odd sizes let the rows of a batch begin anywhere in memory; to the last bit, with gradients."""
+    graph = Neighbourhoods.from_scipy(adjacency(graphs(0, nodes, edges)[:, :edges], nodes, self_loops=False))
+    draw = torch.Generator().manual_seed(edges)
+    s, t = (torch.randn(5, nodes, heads, features, generator=draw) for _ in range(2))
+    a, up = (
+        torch.randn(5, heads, features, generator=draw),
+        torch.randn(5, heads, graph.edges, generator=draw),
+    )
+
+    def scores(seeds: slice) -> list[torch.Tensor]:
+        x, b, y = (v[seeds].clone().requires_grad_() for v in (s, a, t))
+        out = attention.additive_score(graph, x, b, 0.2, y)
+        assert torch.allclose(out, _plainly(graph, x, b, y), atol=1e-5)
+        return [out, *torch.autograd.grad((out * up[seeds]).sum(), (x, b, y))]
+
+    together = scores(slice(None))
+    for i in range(5):
+        for one, among in zip(scores(slice(i, i + 1)), together, strict=True):
+            assert torch.equal(one[0], among[i])
+
+
+def _plainly(graph: Neighbourhoods, s: torch.Tensor, a: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    pairs = torch.nn.functional.leaky_relu(t[:, graph.target] + s[:, graph.source], 0.2)
+    return torch.einsum("behf,bhf->bhe", pairs, a)
+
+
 def test_softmax_survives_scores_that_lie_far_apart() -> None:
     """One target's scores are 200 above another's: exp of their difference is no number of single precision."""
     graph = Neighbourhoods.from_scipy(sp.csr_matrix(np.ones((2, 2), dtype=np.float32)))

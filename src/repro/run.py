@@ -224,9 +224,7 @@ def _run_job(
             outcome.written.append(record.id)
         started = time.perf_counter()
 
-    context = Context(
-        project.root, machine["device"], memory(machine["device"]), progress.done, flush
-    )
+    context = Context(project.root, machine["device"], memory(machine["device"]), progress.done, flush)
     for seed, rows in function(job.setting, seeds, context):
         if seed not in unfinished:
             raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")

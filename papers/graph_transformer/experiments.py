@@ -153,10 +153,8 @@ def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     """
     factors = [2**i for i in range(setting["largest_factor"].bit_length())]
     runs = [(1, factors)] if setting["trained_on"] == "base" else [(f, [f]) for f in factors]
-    nodes = [
-        6 * f * setting["largest_community"] for f in (runs[-1][0], factors[-1])
-    ]  # trained on, tested on
-    need = max(_bytes(setting, nodes[0]), _bytes({**setting, "layers": 1}, nodes[1]))
+    trained, tested = (6 * f * setting["largest_community"] for f in (runs[-1][0], factors[-1]))
+    need = max(_bytes(setting, trained), _bytes({**setting, "layers": 1}, tested))
     rule = setting["model"] == "degree"
     for chunk in context.chunks(seeds, need, largest=1 if rule else TOGETHER):
         errors: list[dict[int, float]] = [{} for _ in chunk]

@@ -68,6 +68,8 @@ class Graphs:
             index = index + len(self) * torch.arange(self.sets, device=index.device).unsqueeze(-1)
         index = index.gather(-1, self.sizes[index].argsort(dim=-1, descending=True, stable=True))
         n = int(self.sizes[index].max())
+        if int(self.sizes[index].min()) == n:
+            blocks = 1  # nothing is padded
         nodes = torch.arange(n, device=index.device) < self.sizes[index].unsqueeze(-1)
         edges = self.edges[index][..., :n, :n]
         if self.full:

@@ -115,9 +115,8 @@ def attention(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
             batch, _ = test.batch(torch.zeros(len(chunk), 1, dtype=torch.int64, device=context.device))
             for i in at:
                 order = randomness.permutation(randomness.key(chunk[i], "test/order", 0), n)
-                place = order.argsort().to(
-                    context.device
-                )  # place[j] is the number of the j-th node of the ring
+                # place[j] is the number of the j-th node along the ring
+                place = order.argsort().to(context.device)
                 w = _weights(trainer, i, batch)[:, place][:, :, place].cpu()
                 steps = [w[:, torch.arange(n), (torch.arange(n) + s) % n].mean(-1) for s in range(n)]
                 ahead = torch.stack(steps, 1)

@@ -194,7 +194,7 @@ def recovered(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return how much denoising and inpainting recover of each seed's images, ``(S,)`` by name.
 
     ``denoising_ratio`` is the squared error over that of the noised image; ``hole_ratio`` that of the inpainted pixels
-    over that of an unrelated sample.
+    over that of an unrelated sample; ``known_error`` the largest distance from a given pixel.
     """
     error = {name: (images - found["original"]) ** 2 for name, images in found.items()}
     inside = hole(*found["original"].shape[-2:]).to(found["original"].device)
@@ -206,4 +206,5 @@ def recovered(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         "denoising_ratio": mean("denoised", whole) / mean("noised", whole),
         "hole_ratio": mean("inpainted", inside) / mean("sampled", inside),
+        "known_error": error["inpainted"][..., ~inside].flatten(1).amax(-1).sqrt(),
     }

@@ -31,11 +31,16 @@ class Model:
     Args:
         setting: of the experiment.
         seeds: one copy each.
+
+    Raises:
+        SettingError: for a schedule of fewer than two steps or with a rate outside (0, 1).
     """
 
     def __init__(self, setting: Mapping[str, Any], seeds: Sequence[int]) -> None:
         T, first = setting["T"], setting["first_beta"]
         self.learned = setting["schedule"] == "learned"
+        # Where learning starts is no fixed schedule, and its β_1 is checked nowhere else.
+        schedules.checked(torch.tensor([first, 1.0]), setting["schedule"])
         start = {
             "learned": schedules.learning_start,
             "fixed": schedules.gaussian_fixed,

@@ -101,6 +101,14 @@ def test_a_wrong_schedule_is_refused_by_name(betas: list[float], message: str) -
         schedules.checked(torch.tensor(betas, dtype=torch.float64), "mine")
 
 
+@pytest.mark.parametrize("change", [{"T": 1}, {"first_beta": 0.0}, {"first_beta": 1.5}])
+@pytest.mark.parametrize("schedule", ["learned", "fixed", "released_code"])
+def test_experiments_refuse_a_wrong_schedule(schedule: str, change: dict[str, float]) -> None:
+    message = "T = 1; a diffusion needs" if "T" in change else r"β_1 = .* does not lie in \(0, 1\)"
+    with pytest.raises(SettingError, match=f"schedule `{schedule}`: {message}"):
+        swiss.Model({**SWISS, "schedule": schedule, **change}, [0])
+
+
 def test_binomial_schedule_erases_equal_shares_and_ends_with_everything() -> None:
     kept = (1 - schedules.binomial(50)).cumprod(0)
     np.testing.assert_allclose(kept, 1 - np.arange(1, 51) / 50, atol=1e-12)

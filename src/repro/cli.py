@@ -472,6 +472,7 @@ def keep(
 def vouch(
     paper: Annotated[str, typer.Argument(help="id of a paper")],
     since: Annotated[str, typer.Option(help="commit whose code made the stale records")],
+    experiment: Annotated[str | None, typer.Option(help="only this experiment")] = None,
 ) -> None:
     """Let stale reference records count again whose numbers a change of code leaves as they are.
 
@@ -480,9 +481,12 @@ def vouch(
 
     Example: repro vouch gcn --since HEAD~1
     """
+    from repro.settings import check_experiment
     from repro.vouch import vouch as compare
 
-    entries, said = compare(_project(), paper, since)
+    project = _project()
+    check_experiment(project.ledger(paper), experiment)
+    entries, said = compare(project, paper, since, experiment)
     for entry in entries:
         typer.echo(f"{entry.experiment}: {entry.records} records of {entry.settings} settings are equal")
     for line in said:

@@ -133,9 +133,15 @@ def _difference(before: Any, after: Any, sample: Sample) -> str | None:
 
 
 def vouch(
-    project: Project, paper: str, commit: str, settings: int = SETTINGS
+    project: Project, paper: str, commit: str, only: str | None = None
 ) -> tuple[list[Vouched], list[str]]:
     """Compute a sample of the stale reference records with the code of ``commit`` and with today's, and compare.
+
+    Args:
+        project: where the paper is.
+        paper: its id.
+        commit: of the project's git repository.
+        only: this experiment; None for all that have stale records.
 
     Returns:
         What was written down, one entry per experiment whose numbers are equal; and in words, experiments whose
@@ -148,7 +154,11 @@ def vouch(
     ledger = project.ledger(paper)
     records, _ = read_folder(project.reference, paper)
     known = read_vouched(project.reference, paper)
-    now = {name: code_hash(paper, plan.function, project.root) for name, plan in ledger.experiments.items()}
+    now = {
+        name: code_hash(paper, plan.function, project.root)
+        for name, plan in ledger.experiments.items()
+        if only in (None, name)
+    }
     stale = [r for r in records if r.experiment in now and not is_vouched_for(known, r, now[r.experiment])]
     names = sorted({r.experiment for r in stale})
     functions = [ledger.experiments[name].function for name in names]

@@ -353,6 +353,16 @@ def test_data_that_cannot_be_had_blocks_what_needs_it(toy) -> None:
     assert toy.verdicts()["D1"].outcome == "reproduced"
 
 
+def test_missing_data_blocks_in_one_line_that_names_no_place_of_this_machine(toy) -> None:
+    toy.give_data()
+    (toy.root / "data" / "corpus" / "text").unlink()
+    (reason,) = toy.verdicts()["D1"].reasons
+    assert "data/corpus" in reason
+    assert "repro data fetch corpus" in reason
+    assert str(toy.root) not in reason
+    assert "\n" not in reason
+
+
 def test_blocked_in_the_full_tier_is_blocked(toy) -> None:
     """Also where the quick tier would run another setting."""
     toy.edit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -160,13 +161,17 @@ class Evidence:
 
 
 def _unavailable(project: Project, ledger: Ledger) -> dict[str, str]:
-    """Return the data sets of a paper that are not here whole, with the files, the sources and what to do."""
+    """Return the data sets of a paper that are not here whole, with the files, the sources and what to do.
+
+    In one line and without the project's own place: reasons of verdicts are committed with the READMEs.
+    """
     found = {}
     for name in {name for experiment in ledger.experiments.values() for name in experiment.data}:
         try:
             require(name, project.root)
         except (DataUnavailable, DataCorrupt) as missing:
-            found[name] = str(missing)
+            lines = str(missing).replace(f"{project.root}{os.sep}", "").splitlines()
+            found[name] = "; ".join(line.strip() for line in lines)
     return found
 
 

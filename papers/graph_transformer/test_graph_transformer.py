@@ -29,7 +29,11 @@ from papers.graph_transformer.training import (
 )
 from repro.context import Context
 from repro.data import sbm
+from repro.data.pointers import find_root
 from repro.errors import ReproError
+from repro.ledger import OrderingClaim, ValueClaim
+from repro.plan import claim_arms, comparisons
+from repro.project import Project
 
 
 def random_graph(n: int, density: float, seed: int, types: int = 1) -> np.ndarray:
@@ -380,6 +384,31 @@ def test_nothing_comes_from_out_of_reach_to_the_last_bit(model: str) -> None:
     out = small(model=model).eval()(graphs.batch(torch.arange(2))[0])
     assert torch.equal(out[0, :3], out[1, :3])
     assert not torch.equal(out[0, 3], out[1, 3])
+
+
+# ------------------------------------------------------------------ the ledger
+
+
+def test_orderings_go_the_way_of_the_printed_tables() -> None:
+    """On ZINC an error is better if it is smaller, and `greater` is the worse arm."""
+    ledger = Project(find_root(Path(__file__).parent)).ledger("graph_transformer")
+    tables = ("zinc", "cluster", "pattern")
+    printed = {
+        claim_arms(ledger, claim)[0]: claim.published.value
+        for claim in ledger.all_claims()
+        if isinstance(claim, ValueClaim) and claim.measure.experiment in tables
+    }
+    assert len(printed) == 36
+    checked = set()
+    for claim in ledger.all_claims():
+        if isinstance(claim, OrderingClaim) and claim.measure.experiment in tables:
+            for a, b in comparisons(ledger, claim).values():
+                if a in printed and b in printed:
+                    assert printed[a] > printed[b], claim.id
+                    checked.add(claim.id)
+    assert {f"GT-T1-batch-above-layer-{name}" for name in tables} <= checked
+    assert {f"GT-T2-below-gatedgcn-{name}" for name in tables} <= checked
+    assert len(checked) >= 24
 
 
 # ------------------------------------------------------------------ rules, tasks, the benchmark

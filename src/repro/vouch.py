@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -70,15 +71,22 @@ def samples(ledger: Ledger, records: Sequence[Record]) -> list[Sample]:
         arms[record.experiment][setting_hash(record.setting)].append(record)
     chosen = []
     for experiment, of in sorted(arms.items()):
-        plan, spent = ledger.experiments[experiment], 0.0
+        plan, left = ledger.experiments[experiment], SECONDS
         if plan.alone:
             continue
-        for setting in spread([dict(runs[0].setting) for runs in of.values()], SETTINGS):
-            runs = of[setting_hash(setting)][:SEEDS]
-            if spent and spent + sum(run.seconds for run in runs) > SECONDS:
-                continue
-            spent += sum(run.seconds for run in runs)
-            chosen.append(Sample(experiment, plan.function, setting, [run.seed for run in runs]))
+        first = {name: runs[:SEEDS] for name, runs in of.items()}
+        cost = {name: sum(run.seconds for run in runs) for name, runs in first.items()}
+        names = [
+            setting_hash(setting)
+            for setting in spread([dict(r[0].setting) for r in first.values()], SETTINGS)
+        ]
+        if min(cost[name] for name in names) > left:
+            names, left = [min(names, key=cost.__getitem__)], math.inf
+        for name in names:
+            if cost[name] <= left:
+                left -= cost[name]
+                seeds = [run.seed for run in first[name]]
+                chosen.append(Sample(experiment, plan.function, dict(first[name][0].setting), seeds))
     return chosen
 
 

@@ -11,7 +11,7 @@ from repro.judge import Evidence
 from repro.ledger import Ledger
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, mean_curve, recorded_arm, table_dots
+from repro.report.figures import Sources, Verdicts, mean_curve, table_dots
 from repro.statistics import mean_interval
 
 PURPLE = "#CC79A7"
@@ -54,6 +54,20 @@ def _tables(ledger: Ledger, evidence: Evidence, verdicts: Verdicts) -> Iterator[
         yield drawn
 
 
+def _dots(axis: Any, labels: list[str], values: Mapping[str, list[float]], guess: float) -> None:
+    """One row per label: seeds, their mean with its interval; a line for guessing."""
+    for label, runs in values.items():
+        y = labels.index(label)
+        e = mean_interval(runs)
+        axis.plot([e.low, e.high], [y, y], color=BLUE, linewidth=2)
+        axis.plot(runs, [y] * len(runs), "o", color=BLUE, markersize=4, markerfacecolor="none")
+        axis.plot(e.value, y, "o", color=BLUE, markersize=6)
+    axis.axvline(guess, color=GREY, linestyle=":", linewidth=1.2)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+
+
 def _reduced(ledger: Ledger, evidence: Evidence) -> Drawn | None:
     """The short trainings of the quick tier, arm by arm."""
     arms = {
@@ -72,20 +86,10 @@ def _reduced(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         return None
     fig = new_figure(8.5, 3.0)
     axes = fig.subplots(1, 2, sharey=True)
-    labels = list(arms)
     for axis, (name, values) in zip(axes, found.items(), strict=True):
-        for label, runs in values.items():
-            y = labels.index(label)
-            e = mean_interval(runs)
-            axis.plot([e.low, e.high], [y, y], color=BLUE, linewidth=2)
-            axis.plot(runs, [y] * len(runs), "o", color=BLUE, markersize=4, markerfacecolor="none")
-            axis.plot(e.value, y, "o", color=BLUE, markersize=6)
-        axis.axvline(50 if name == "pattern" else 100 / 6, color=GREY, linestyle=":", linewidth=1.2)
+        _dots(axis, list(arms), values, 50 if name == "pattern" else 100 / 6)
         axis.set_title(f"{name.upper()}, reduced", fontsize=10)
         axis.set_xlabel("test accuracy [%]")
-        axis.set_yticks(range(len(labels)), labels)
-        axis.grid(axis="y", visible=False)
-    axes[0].set_ylim(len(labels) - 0.5, -0.5)
     return Drawn(
         fig,
         "A short training: who sees structure",
@@ -140,40 +144,34 @@ def _bottleneck(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         "GCN": {"model": "gcn", "graph": "sparse"},
         "GAT": {"model": "gat", "graph": "sparse"},
     }
-    depths: dict[float, Mapping[str, Any]] = {
+    depths: dict[int, Mapping[str, Any]] = {
         2: {"depth": 2},
         3: {},
         4: {"depth": 4, "train": 16384},
         5: {"depth": 5, "train": 65536},
     }
-    curves: dict[str, Curve] = {}
-    for label, change in arms.items():
-        found = {
-            depth: mean_interval(list(values.values()))
-            for depth, deep in depths.items()
-            if len(values := evidence.values(arm(ledger, "tree_match", change, deep), "root_accuracy")) > 1
-        }
-        if found:
-            spans = [(e.low, e.high) for e in found.values()]
-            curves[label] = (list(found), [e.value for e in found.values()], spans)
-    if not curves:
+    found: dict[int, dict[str, list[float]]] = {}
+    for depth, deep in depths.items():
+        for label, change in arms.items():
+            values = evidence.values(arm(ledger, "tree_match", change, deep), "root_accuracy")
+            if len(values) > 1:
+                found.setdefault(depth, {})[label] = list(values.values())
+    if not found:
         return None
-    fig = new_figure(7.0, 3.2)
-    axis = fig.subplots()
-    _lines(axis, curves)
-    axis.axhline(25, color=GREY, linestyle=":", linewidth=1)
-    axis.set_xlabel("depth of the tree")
-    axis.set_ylabel("accuracy at the root [%]")
-    axis.set_xticks(sorted({x for xs, _, _ in curves.values() for x in xs}))
-    axis.set_ylim(0, 105)
-    fig.legend(loc="outside right upper", fontsize=9)
+    fig = new_figure(8.5, 2.6)
+    axes = np.atleast_1d(fig.subplots(1, len(found), sharey=True))
+    for axis, (depth, values) in zip(axes, found.items(), strict=True):
+        _dots(axis, list(arms), values, 25)
+        axis.set_title(f"depth {depth}", fontsize=10)
+        axis.set_xlabel("accuracy at the root [%]")
+        axis.set_xlim(15, 105)
     return Drawn(
         fig,
         "The bottleneck task",
-        "Accuracy at the root of binary trees of rising depth for four networks",
+        "Accuracy at the root of binary trees for up to four networks, one panel per depth",
         "The root asks for the value of the one leaf with its key; networks have one layer more than the tree is deep. "
-        "Depths 4 and 5 have 16 and 64 times as many trees to learn from. Bands are 90 % intervals over seeds, the "
-        "dotted line is guessing.",
+        "Depths 4 and 5 have 16 and 64 times as many trees to learn from. Open circles are seeds, full ones their mean "
+        "with its 90 % interval; the dotted line is guessing.",
     )
 
 
@@ -224,12 +222,18 @@ def _size(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         "GAT": {"model": "gat", "encoding": "none"},
         "degree threshold": {"model": "degree", "encoding": "none"},
     }
-    curves: dict[str, Curve] = {}
-    for label, change in arms.items():
-        found = recorded_arm(evidence, "size_transfer", change)
-        if found:
-            curves[label] = mean_curve(evidence, found, "test_error")
-    if not curves:
+    networks = [name for name in arms if name != "degree threshold"]
+    for tier in (
+        "full",
+        "quick",
+    ):  # one of them: the rule's error depends on the size of the graphs it starts from
+        curves = {
+            label: mean_curve(evidence, arm(ledger, "size_transfer", change, tier=tier), "test_error")
+            for label, change in arms.items()
+        }
+        if any(curves[name][0] for name in networks):
+            break
+    else:
         return None
     fig = new_figure(7.5, 3.8)
     axis = fig.subplots()

@@ -26,7 +26,7 @@ EXPERIMENTS = {
 wildcard_constraints:
     paper="|".join(PAPERS),
     experiment="|".join(name for _, name in EXPERIMENTS),
-    tier="smoke|quick|full",
+    tier="|".join(TIERS),
 
 
 localrules:

@@ -1,4 +1,4 @@
-"""All benchmarks, one line each, and ``results/bench.json``: ``python benchmarks/run.py [--quick]``.
+"""All benchmarks, one line each, and ``results/bench.json``: ``python benchmarks/run.py [--quick] [--only NAME]``.
 
 Exit codes: 0 done, benchmarks without their data left out; 1 two sides disagree, nothing is written.
 """
@@ -29,15 +29,18 @@ from repro.errors import DataUnavailable, ReproError  # noqa: E402
 from repro.records import write_atomically  # noqa: E402
 
 Benchmark = Callable[[Path, bool], Iterator[Comparison]]
-BENCHMARKS: Sequence[Benchmark] = (
-    gcn_pyg.comparisons,
-    memory.comparisons,
-    gat_pyg.comparisons,
-    dictionary_pyg.comparisons,
-    graph_networks_pyg.comparisons,
-    diffusion_diffusers.comparisons,
-    graph_transformer_pyg.comparisons,
+MODULES = (
+    gcn_pyg,
+    memory,
+    gat_pyg,
+    dictionary_pyg,
+    graph_networks_pyg,
+    diffusion_diffusers,
+    graph_transformer_pyg,
 )
+BENCHMARKS: dict[str, Benchmark] = {
+    module.__name__.removeprefix("benchmarks."): module.comparisons for module in MODULES
+}
 
 
 def run(benchmarks: Sequence[Benchmark], root: Path, output: Path, quick: bool = False) -> int:
@@ -61,10 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare our speed and memory with a peer's.")
     parser.add_argument("--quick", action="store_true", help="a few epochs and seeds, to see that it works")
     parser.add_argument(
+        "--only", action="append", choices=tuple(BENCHMARKS), help="this one; repeat it for several"
+    )
+    parser.add_argument(
         "--output", type=Path, default=ROOT / "results" / "bench.json", help="the file (%(default)s)"
     )
     options = parser.parse_args(arguments)
-    return run(BENCHMARKS, ROOT, options.output, options.quick)
+    chosen = [BENCHMARKS[name] for name in options.only or BENCHMARKS]
+    return run(chosen, ROOT, options.output, options.quick)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from repro.judge import Evidence
+from repro.judge import JUDGED_TIERS, Evidence
 from repro.ledger import Scalar
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
@@ -48,7 +48,7 @@ class Animation(Drawn):
 
 def _rows(evidence: Evidence, experiment: str, *changes: dict[str, Scalar]) -> list[Rows]:
     """Return the rows of each seed of an arm, of the highest tier that has any."""
-    for tier in ("full", "quick"):
+    for tier in JUDGED_TIERS:
         if tier in evidence.ledger.experiments[experiment].tiers:
             found = evidence.of(arm(evidence.ledger, experiment, tier=tier, change=dict(*changes)))
             if found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,13 +12,14 @@ from torch import Tensor
 from papers.graph_networks.model import demo_network
 from papers.graph_networks.training import (
     Rows,
+    Sizes,
     Tick,
+    by_size,
     capped,
     draw,
     fit,
     input_range,
     inside,
-    part_of,
     pick,
     whole,
 )
@@ -30,9 +31,8 @@ from repro.nn.topology import Chain
 from repro.physics import mass_spring, motion
 from repro.physics.motion import State
 
-TRAINED = (5, 6, 7, 8)  # masses; the demo writes (5, 9), which leaves the 9 out
-TESTED = (4, 5, 6, 7, 8, 9, 12, 16, 24, 32, 48)
-SAME_SIZE = (4, 9, 16, 48)  # where networks are trained at the size itself
+# Masses; the demo writes (5, 9) for the training sizes, which leaves the 9 out.
+SIZES = Sizes((5, 6, 7, 8), (4, 5, 6, 7, 8, 9, 12, 16, 24, 32, 48), (4, 9, 16, 48))
 TEST_SPACING = (0.5, 0.5)  # m
 SPEED_WITHOUT_GRAVITY = 4.0  # m/s: about the speeds that 5 to 8 masses reach under gravity
 
@@ -130,7 +130,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
     def predict(graph: Attributes, topology: Chain) -> Tensor:
         return ensemble(topology, 1, per_seed=[graph])[-1].nodes
 
-    mean_size = sum(TRAINED) / len(TRAINED)
+    mean_size = sum(SIZES.trained) / len(SIZES.trained)
 
     def loss(step: int) -> Tensor:
         n = sizes[step % len(sizes)]
@@ -171,15 +171,30 @@ def linear(pools: Mapping[int, tuple[Attributes, Tensor, Tensor]]) -> Predict:
     return predict
 
 
-def evaluate(setting: Mapping[str, Any], seeds: Tensor, masses: int, trained: Trained) -> dict[str, Tensor]:
-    """Return one number per seed for every quantity but the floor, and the one-step error's mean square."""
-    predict, support = trained
+class OneStep(NamedTuple):
+    """Of all moments of S seeds' test scenes: their graphs, and squared errors ``(S, T * B, N - 2)`` of free masses."""
+
+    data: Scenes
+    graph: Attributes
+    error: Tensor
+    still: Tensor  # of a constant velocity
+
+
+def one_step(setting: Mapping[str, Any], seeds: Tensor, masses: int, predict: Predict) -> OneStep:
+    """Predict every next velocity of the test scenes from the true state."""
     data = scenes(setting, seeds, "test", masses, test=True)
-    topology = Chain(masses, fixed_ends=True)
     graph, target, before = flat(data, setting["positions"])
     with torch.no_grad():
-        error = (predict(graph, topology) - target).square().sum(-1)[..., 1:-1]
-    still = (before - target).square().sum(-1)[..., 1:-1]
+        found = predict(graph, Chain(masses, fixed_ends=True))
+    error, still = ((v - target).square().sum(-1)[..., 1:-1] for v in (found, before))
+    return OneStep(data, graph, error, still)
+
+
+def evaluate(setting: Mapping[str, Any], seeds: Tensor, masses: int, trained: Trained) -> dict[str, Tensor]:
+    """Return one number per seed for every quantity but the floor."""
+    predict, support = trained
+    topology = Chain(masses, fixed_ends=True)
+    data, graph, error, still = one_step(setting, seeds, masses, predict)
     held = inside(graph, support)
     own = held.nodes.all(-1, keepdim=True)
     seen = own[..., 1:-1, 0] & topology.senders(own)[..., 0].all(-2) & held.edges.all(-1).all(-2)
@@ -197,7 +212,6 @@ def evaluate(setting: Mapping[str, Any], seeds: Tensor, masses: int, trained: Tr
         "outside_share": 1 - flags.mean(1),
         "rollout_error": rolled.median(-1).values,
         "diverged_share": diverged.float().mean(-1),
-        "mean_square": error.mean((1, 2)),
     }
 
 
@@ -249,41 +263,26 @@ def floor_error(setting: Mapping[str, Any], seeds: Tensor, masses: int, mean_squ
     return capped(relative_error(found, data.path))[0].median(-1).values
 
 
+def train_and_test(
+    setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], tick: Tick
+) -> tuple[Trained, Tensor]:
+    """Return what :func:`train` does, and the mean square of the one-step error at the training sizes, ``(S,)``."""
+    trained, numbers = train(setting, seeds, sizes, tick), torch.tensor(list(seeds))
+    own = [one_step(setting, numbers, n, trained[0]).error.mean((1, 2)) for n in sizes]
+    return trained, torch.stack(own).mean(0)
+
+
 def measured(
-    setting: Mapping[str, Any],
-    seeds: Tensor,
-    masses: int,
-    trained: Trained,
-    mean_square: Tensor | None = None,
+    setting: Mapping[str, Any], seeds: Sequence[int], masses: int, found: tuple[Trained, Tensor]
 ) -> list[dict[str, float]]:
-    """Return every seed's row for a size; the floor's noise is the size's own error if none is given."""
-    found = evaluate(setting, seeds, masses, trained)
-    own = found.pop("mean_square")
-    found["floor_error"] = floor_error(setting, seeds, masses, own if mean_square is None else mean_square)
-    return [{"size": masses, **{name: float(v[i]) for name, v in found.items()}} for i in range(len(seeds))]
+    """Return every seed's row for a size."""
+    (trained, mean_square), numbers = found, torch.tensor(list(seeds))
+    values = evaluate(setting, numbers, masses, trained)
+    values["floor_error"] = floor_error(setting, numbers, masses, mean_square)
+    return [{"size": masses, **{name: float(v[i]) for name, v in values.items()}} for i in range(len(seeds))]
 
 
 def chain(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Train on the training sizes, or at each tested size by itself, and test on every size."""
     for chunk in context.chunks(seeds, 60_000 * setting["train_scenes"] + 1e8, largest=5):
-        run = same_size if setting["trained_on"] == "same_size" else mixture
-        by_size = run(setting, chunk, context.tick)
-        yield from zip(chunk, (list(rows) for rows in zip(*by_size, strict=True)), strict=True)
-
-
-def mixture(setting: Mapping[str, Any], seeds: Sequence[int], tick: Tick) -> list[list[dict[str, float]]]:
-    """Train on 5 to 8 masses; return a list of the seeds' rows per tested size."""
-    trained, numbers = train(setting, seeds, TRAINED, tick), torch.tensor(seeds)
-    own = [evaluate(setting, numbers, n, trained)["mean_square"] for n in TRAINED]
-    mean_square = torch.stack(own).mean(0)
-    return [measured(setting, numbers, n, trained, mean_square) for n in TESTED if n <= setting["largest"]]
-
-
-def same_size(setting: Mapping[str, Any], seeds: Sequence[int], tick: Tick) -> list[list[dict[str, float]]]:
-    """Train at each size by itself; return likewise."""
-    sizes = [n for n in SAME_SIZE if n <= setting["largest"]]
-    found = []
-    for i, n in enumerate(sizes):
-        trained = train(setting, seeds, [n], part_of(tick, i, len(sizes)))
-        found.append(measured(setting, torch.tensor(seeds), n, trained))
-    return found
+        yield from by_size(setting, chunk, context.tick, SIZES, train_and_test, measured)

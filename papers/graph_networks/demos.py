@@ -11,15 +11,13 @@ from torch.nn.functional import softplus
 
 from papers.graph_networks.demo_tasks import TASKS, Task
 from papers.graph_networks.model import Labeller
-from papers.graph_networks.training import Rows, Tick, fit, part_of, whole
+from papers.graph_networks.training import Rows, Sizes, Tick, by_size, fit, whole
 from repro import randomness
 from repro.context import Context
 from repro.ensemble import Ensemble
 from repro.nn.graph_network import Widths
 
-TRAINED = tuple(range(8, 17))
-TESTED = (8, 12, 16, 20, 24, 32, 48, 64, 96, 128)
-SAME_SIZE = (24, 32, 64, 128)  # where networks are trained at the size itself
+SIZES = Sizes(range(8, 17), (8, 12, 16, 20, 24, 32, 48, 64, 96, 128), (24, 32, 64, 128))
 AT_ONCE = 2**18  # edges of a seed's graphs in one pass of a test
 
 Predict = Callable[[Task], tuple[Tensor, Tensor]]
@@ -43,7 +41,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
         lambda seed: Labeller(widths, setting["width"], setting["pooling"], setting["core_steps"], seed),
         seeds,
     )
-    mean_size = sum(TRAINED) / len(TRAINED)
+    mean_size = sum(SIZES.trained) / len(SIZES.trained)
 
     def loss(step: int) -> Tensor:
         n = sizes[step % len(sizes)]
@@ -106,13 +104,4 @@ def measured(
 def demo(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Train on the training sizes, or at each tested size by itself, and test on every size."""
     for chunk in context.chunks(seeds, 2e8, largest=3):
-        by_size = []
-        if setting["trained_on"] == "same_size":
-            sizes = [n for n in SAME_SIZE if n <= setting["largest"]]
-            for i, n in enumerate(sizes):
-                predict = train(setting, chunk, [n], part_of(context.tick, i, len(sizes)))
-                by_size.append(measured(setting, chunk, n, predict))
-        else:
-            predict = train(setting, chunk, TRAINED, context.tick)
-            by_size = [measured(setting, chunk, n, predict) for n in TESTED if n <= setting["largest"]]
-        yield from zip(chunk, (list(rows) for rows in zip(*by_size, strict=True)), strict=True)
+        yield from by_size(setting, chunk, context.tick, SIZES, train, measured)

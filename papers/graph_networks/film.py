@@ -21,7 +21,7 @@ from repro.physics.motion import State
 @lru_cache(maxsize=2)
 def _network(setting: str, seed: int) -> chain.Trained:
     """Train once for the films of all sizes."""
-    return chain.train(json.loads(setting), [seed], chain.TRAINED, lambda share: None)
+    return chain.train(json.loads(setting), [seed], chain.SIZES.trained, lambda share: None)
 
 
 def energy_gain(data: chain.Scenes, path: State) -> Tensor:

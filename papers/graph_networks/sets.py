@@ -27,7 +27,7 @@ def scenes(kind: str, root: Path) -> Iterator[tuple[int, Any, State]]:
     setting = {**plan.setting, **plan.tiers["quick"].set}
     seeds = torch.tensor([SEED])
     if kind == "chain":
-        for size in chain.TESTED:
+        for size in chain.SIZES.tested:
             found = chain.scenes(setting, seeds, "test", size, test=True)
             yield size, found.chain, found.path
     else:

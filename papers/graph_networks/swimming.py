@@ -11,14 +11,15 @@ from torch import Tensor
 from papers.graph_networks.model import ForwardModel
 from papers.graph_networks.training import (
     Rows,
+    Sizes,
     Tick,
+    by_size,
     capped,
     draw,
     each,
     fit,
     input_range,
     inside,
-    part_of,
     pick,
     whole,
 )
@@ -28,9 +29,7 @@ from repro.nn.graph_network import Attributes, Widths
 from repro.nn.topology import Chain
 from repro.physics import swimmer
 
-TRAINED = (3, 4, 5, 6, 8, 9)
-TESTED = (*range(3, 16), 20, 30)
-SAME_SIZE = (7, 10, 12, 15, 20, 30)
+SIZES = Sizes((3, 4, 5, 6, 8, 9), (*range(3, 16), 20, 30), (7, 10, 12, 15, 20, 30))
 STEPS = 100  # control steps of an episode
 FIXED_LIMIT = 60.0  # degrees: what six links have
 
@@ -143,7 +142,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
         lambda seed: ForwardModel(widths, 6, setting["width"], setting["pooling"], seed), seeds
     )
 
-    mean_size = sum(TRAINED) / len(TRAINED)
+    mean_size = sum(SIZES.trained) / len(SIZES.trained)
 
     def loss(step: int) -> Tensor:
         n = sizes[step % len(sizes)]
@@ -180,16 +179,7 @@ def relative(found: Tensor, truth: Tensor, start: Tensor) -> Tensor:
 def swim(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Train on the training sizes, or at each tested size by itself, and test on every size."""
     for chunk in context.chunks(seeds, 4e6 * setting["episodes"], largest=5):
-        by_size = []
-        if setting["trained_on"] == "same_size":
-            sizes = [n for n in SAME_SIZE if n <= setting["largest"]]
-            for i, n in enumerate(sizes):
-                trained = train(setting, chunk, [n], part_of(context.tick, i, len(sizes)))
-                by_size.append(measured(setting, chunk, n, trained))
-        else:
-            trained = train(setting, chunk, TRAINED, context.tick)
-            by_size = [measured(setting, chunk, n, trained) for n in TESTED if n <= setting["largest"]]
-        yield from zip(chunk, (list(rows) for rows in zip(*by_size, strict=True)), strict=True)
+        yield from by_size(setting, chunk, context.tick, SIZES, train, measured)
 
 
 def measured(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,6 +89,45 @@ class Plateau:
 def part_of(tick: Tick, i: int, parts: int) -> Tick:
     """Return what reports the progress of part ``i`` of equal parts."""
     return lambda share: tick((i + share) / parts)
+
+
+class Sizes(NamedTuple):
+    """System sizes: what one network is trained on and tested on, and where networks are trained at the size alone."""
+
+    trained: Sequence[int]
+    tested: Sequence[int]
+    alone: Sequence[int]
+
+
+def by_size(
+    setting: Mapping[str, Any],
+    seeds: Sequence[int],
+    tick: Tick,
+    sizes: Sizes,
+    train: Callable[[Mapping[str, Any], Sequence[int], Sequence[int], Tick], Any],
+    measured: Callable[[Mapping[str, Any], Sequence[int], int, Any], list[dict[str, float]]],
+) -> Rows:
+    """Train on the training sizes, or at each size by itself if the setting says so; yield each seed's rows.
+
+    Args:
+        setting: ``trained_on`` says which of the two; no size is above ``largest``.
+        seeds: of one chunk.
+        tick: takes the share of the training that is done.
+        sizes: as above.
+        train: (setting, seeds, sizes, tick) to what ``measured`` takes.
+        measured: (setting, seeds, size, trained) to one row per seed.
+    """
+    same_size = setting["trained_on"] == "same_size"
+    within = [n for n in (sizes.alone if same_size else sizes.tested) if n <= setting["largest"]]
+    if same_size:
+        found = []
+        for i, n in enumerate(within):
+            trained = train(setting, seeds, [n], part_of(tick, i, len(within)))
+            found.append(measured(setting, seeds, n, trained))
+    else:
+        trained = train(setting, seeds, sizes.trained, tick)
+        found = [measured(setting, seeds, n, trained) for n in within]
+    yield from zip(seeds, (list(rows) for rows in zip(*found, strict=True)), strict=True)
 
 
 def draw(seeds: Tensor, stream: str, step: int, count: int, out_of: int) -> Tensor:

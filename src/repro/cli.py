@@ -45,6 +45,7 @@ class TierName(StrEnum):
 
     smoke = "smoke"
     quick = "quick"
+    long = "long"
     full = "full"
 
 

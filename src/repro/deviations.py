@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from repro import statistics
-from repro.judge import Evidence, choose_tier, decide
+from repro.judge import JUDGED_TIERS, Evidence, choose_tier, decide
 from repro.ledger import Claim, Deviation, Scalar
-from repro.plan import claim_arms, deviation_arms
+from repro.plan import Arm, claim_arms, deviation_arms
 from repro.statistics import Decision, Estimate
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A deviation's measured effect: alternative minus default, paired by seed, with a 95 % interval."""
+    """A deviation's measured effect: alternative minus default, paired by seed, with a 95 % interval.
+
+    ``where`` names the tier too, if it runs a reduced setting.
+    """
 
     deviation: str
     alternative: str
@@ -38,7 +41,10 @@ class Turned:
 
 
 def effects(evidence: Evidence) -> list[Effect]:
-    """Return the measured effect of every deviation, wherever both arms have at least two common seeds."""
+    """Return the measured effect of every deviation, at the highest tier where both arms have two common seeds.
+
+    Where no tier has them, the effect has no estimate.
+    """
     return [
         effect
         for name, deviation in evidence.ledger.deviations.items()
@@ -47,15 +53,27 @@ def effects(evidence: Evidence) -> list[Effect]:
 
 
 def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable[Effect]:
-    quantity = deviation.measure.quantity
-    for (alternative, where), (changed, default) in deviation_arms(evidence.ledger, deviation).items():
-        a, b = evidence.values(changed, quantity), evidence.values(default, quantity)
-        seeds = sorted(set(a) & set(b))
-        try:
-            estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds])
-        except ValueError:  # no common seeds, or values that are no numbers
-            estimate = None
-        yield Effect(name, alternative, where, estimate if len(seeds) > 1 else None, quantity)
+    found: dict[tuple[str, str], Effect] = {}
+    tiers = evidence.ledger.experiments[deviation.measure.experiment].tiers
+    for tier in (None, *(t for t in JUDGED_TIERS if t in tiers and t in deviation.tiers)):
+        for key, pair in deviation_arms(evidence.ledger, deviation, tier).items():
+            if key not in found or found[key].estimate is None:
+                alternative, where = key
+                estimate = _paired(evidence, deviation.measure.quantity, *pair)
+                if estimate and tier and tiers[tier].set:
+                    where = ", ".join(filter(None, [where, f"{tier} tier"]))
+                found[key] = Effect(name, alternative, where, estimate, deviation.measure.quantity)
+    return found.values()
+
+
+def _paired(evidence: Evidence, quantity: str, changed: Arm, default: Arm) -> Estimate | None:
+    a, b = evidence.values(changed, quantity), evidence.values(default, quantity)
+    seeds = sorted(set(a) & set(b))
+    try:
+        estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds])
+    except ValueError:  # no common seeds, or values that are no numbers
+        return None
+    return estimate if len(seeds) > 1 else None
 
 
 def turned(evidence: Evidence) -> list[Turned]:

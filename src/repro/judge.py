@@ -26,6 +26,7 @@ from repro.ledger import (
     PropertyClaim,
     Scalar,
     ScalingClaim,
+    Setting,
     ThresholdClaim,
     Tier,
     TierPlan,
@@ -36,7 +37,8 @@ from repro.project import Project
 from repro.records import Record, RecordDamaged, read_folder, read_levels, read_problems
 from repro.statistics import ALPHA, Decision, Outcome
 
-JUDGED_TIERS: tuple[Tier, ...] = ("full", "quick")  # smoke proves the wiring and never supports a verdict
+# From the highest; smoke proves the wiring and never supports a verdict.
+JUDGED_TIERS: tuple[Tier, ...] = ("full", "long", "quick")
 
 
 @dataclass(frozen=True)
@@ -197,11 +199,13 @@ def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
     return evidence
 
 
+def _settings(ledger: Ledger, claim: Claim, tier: Tier | None = None) -> list[Setting]:
+    return [arm.setting for arm in claim_arms(ledger, claim, tier)]
+
+
 def _reduced(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
     """Whether a tier's setting differs from the claim's own."""
-    return [a.setting for a in claim_arms(ledger, claim, tier)] != [
-        a.setting for a in claim_arms(ledger, claim)
-    ]
+    return _settings(ledger, claim, tier) != _settings(ledger, claim)
 
 
 def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
@@ -210,7 +214,9 @@ def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     tiers = _tiers(evidence, claim)
     for tier in reversed(tiers):
         fewest = min(len(evidence.of(arm)) for arm in claim_arms(ledger, claim, tier))
-        same_below = tier == "full" and "quick" in tiers and not _reduced(ledger, claim, "quick")
+        own = _settings(ledger, claim, tier)
+        lower = list(tiers)[: list(tiers).index(tier)]
+        same_below = any(_settings(ledger, claim, other) == own for other in lower)
         if fewest >= (tiers[tier].seeds if same_below else 1):
             return tier
     return None

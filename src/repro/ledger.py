@@ -12,8 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scalar = bool | int | float | str
 Setting = dict[str, Scalar]
-Tier = Literal["smoke", "quick", "full"]
-TIERS: tuple[Tier, ...] = ("smoke", "quick", "full")
+Tier = Literal["smoke", "quick", "long", "full"]
+TIERS: tuple[Tier, ...] = (
+    "smoke",
+    "quick",
+    "long",
+    "full",
+)  # from the smallest; docs/ledger.md says what each is
 Kind = Literal["value", "ordering", "threshold", "scaling", "curve", "generalisation", "property", "audit"]
 
 
@@ -144,7 +149,7 @@ class ClaimBase(Strict):
     measure: Measure
     controls: list[str] = []
     family: str | None = None
-    tiers: list[Tier] = ["smoke", "quick", "full"]
+    tiers: list[Tier] = list(TIERS)
     trouble: str | None = None
     blocked: str | None = None
 

@@ -151,7 +151,8 @@ class Layers(torch.autograd.Function):
                     # A product with a single column is rounded differently for one seed and for many.
                     torch.add((h * weight).sum(-1, keepdim=True), bias, out=after)
                 else:
-                    (torch.addmm if h.dim() == 2 else torch.baddbmm)(bias, h, weight.mT, out=after)
+                    # The bias afterwards: as the product's starting value it would be written out first.
+                    torch.matmul(h, weight.mT, out=after).add_(bias)
                 if layer < len(found) - 1 or activate_last:
                     after.relu_()
                 h = after

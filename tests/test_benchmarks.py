@@ -147,6 +147,20 @@ def test_the_whole_comparison_and_its_file(
     assert "left out: no such file" in shown.err
 
 
+def test_one_benchmark_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+    for name in bench.BENCHMARKS:
+        monkeypatch.setitem(bench.BENCHMARKS, name, lambda root, quick, name=name: iter(asked.append(name) or ()))
+    output = ["--output", str(tmp_path / "bench.json")]
+    assert bench.main(["--only", "memory", "--only", "gcn_pyg", *output]) == 0
+    assert asked == ["memory", "gcn_pyg"]
+    asked.clear()
+    bench.main(output)
+    assert asked == list(bench.BENCHMARKS)
+    with pytest.raises(SystemExit):
+        bench.main(["--only", "nothing", *output])
+
+
 def test_nothing_is_written_where_sides_disagree(tmp_path: Path) -> None:
     def broken(root: Path, quick: bool):
         yield peer.Comparison("fine", (1.0,))

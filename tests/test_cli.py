@@ -65,7 +65,7 @@ def test_a_mistake_is_told_in_one_line(ask: Ask, arguments: tuple[str, ...]) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "toy", "--tier", "huge"), ["huge", "smoke", "quick", "full"]),
+        (("run", "toy", "--tier", "huge"), ["huge", "smoke", "quick", "long", "full"]),
         (("run", "toy", "--device", "tpu"), ["tpu", "cuda"]),
         (("run", "toy", "--teir", "full"), ["--teir", "--tier"]),
         (("rnu", "toy"), ["rnu", "run"]),
@@ -187,6 +187,13 @@ def test_run_then_judge(ask: Ask, toy) -> None:
     assert {v["claim"]: v["outcome"] for v in reference["verdicts"]} == {
         v: "blocked" if v == "D1" else "not_run" for v in outcomes
     }
+
+
+def test_a_tier_that_a_paper_does_not_have(ask: Ask, toy) -> None:
+    answer = ask("run", "toy", "--tier", "long")
+    assert answer.code != 0
+    assert "no experiment of toy has a long tier" in answer.err
+    assert "no experiment has a long tier" in ask("status", "--tier", "long").out
 
 
 def test_run_takes_experiment_seeds_tier_and_settings(ask: Ask, toy) -> None:

@@ -331,6 +331,23 @@ def test_a_reduced_tier_supports_only_the_kinds_it_lists(toy) -> None:
     )
 
 
+def test_the_long_tier_goes_before_quick_and_after_full(toy) -> None:
+    toy.edit(
+        "supports: [scaling]}\n      full", "supports: [scaling]}\n      long: {seeds: 4, set: {largest: 32}}\n      full"
+    )
+    quick, longer, full = (growth(toy, 1.0, 3, largest=n) for n in (16, 32, 64))
+    assert toy.judge(quick)["S1"].tier == "quick"
+    found = toy.judge(quick + longer)["S1"]
+    assert (found.tier, found.outcome) == ("long", "inconclusive"), "it is reduced, and lists no kind of claim"
+    assert toy.judge(quick + longer + full)["S1"].tier == "full"
+
+
+def test_runs_that_two_tiers_share_are_named_by_how_many_there_are(toy) -> None:
+    toy.edit("      quick: {seeds: 5}\n", "      quick: {seeds: 5}\n      long: {seeds: 7}\n")
+    tiers = {n: toy.judge(train(toy, 80.0, n))["H1"].tier for n in (5, 6, 7, 9, 10)}
+    assert tiers == {5: "quick", 6: "quick", 7: "long", 9: "long", 10: "full"}
+
+
 def test_a_claim_is_judged_only_in_the_tiers_that_run_it(toy) -> None:
     """Another claim's records do not count for one that leaves the tier out."""
     toy.edit("    slope: 1.0\n", "    slope: 1.0\n    tiers: [smoke, full]\n")
@@ -517,6 +534,25 @@ def test_effect_of_a_deviation_is_paired(toy) -> None:
     assert (effect.estimate.n, effect.estimate.level) == (4, 0.95)
     assert effect.estimate.value == pytest.approx(0.5, abs=0.05)
     assert effect.estimate.low > 0.4
+
+
+def test_effect_at_a_reduced_tier_says_so_until_the_full_one_is_there(toy) -> None:
+    toy.edit("      quick: {seeds: 5}\n", "      quick: {seeds: 5, set: {steps: 10}}\n")
+    toy.edit("    tiers: [full]\n", "    tiers: [quick, full]\n")
+
+    def pair(by: float, **setting: object) -> list:
+        return [
+            toy.record("train", s, {"accuracy": 10.0 * s + more}, setting={**setting, "variant": variant})
+            for s in range(4)
+            for variant, more in (("a", 0.0), ("c", by + 0.1 * SPREAD[s]))
+        ]
+
+    (reduced,) = effects(Evidence(toy.ledger, pair(2.0, steps=10)))
+    assert reduced.where == "quick tier"
+    assert reduced.estimate.value == pytest.approx(2.0, abs=0.2)
+    (full,) = effects(Evidence(toy.ledger, pair(2.0, steps=10) + pair(5.0)))
+    assert full.where == ""
+    assert full.estimate.value == pytest.approx(5.0, abs=0.2)
 
 
 @pytest.mark.parametrize("seeds", [[], [0], [7, 8, 9]])

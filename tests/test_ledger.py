@@ -45,7 +45,7 @@ MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
         "      huge: {seeds: 10}\n",
         "      huge:",
         "experiments.train.tiers.huge",
-        ["smoke", "quick", "full"],
+        ["smoke", "quick", "long", "full"],
     ),
     "YAML key twice": (
         "    bound: 70.0\n",

@@ -156,7 +156,10 @@ def print_status(project: Project, evidence: Evidence, tier: str) -> None:
             str(stale[name] or ""),
             escape("; ".join(dict.fromkeys(problems.get(name, [])))),
         )
-    console.print(table)
+    if planned:
+        console.print(table)
+    else:
+        console.print(f"{ledger.paper.id}: no experiment has a {tier} tier", highlight=False)
     for damage in evidence.damaged:
         console.print(f"damaged: {escape(str(damage))}", soft_wrap=True)
 

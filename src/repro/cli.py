@@ -193,6 +193,8 @@ def run(
     check_experiment(ledger, experiment)
     check_claim(ledger, claim)
     jobs = plan_jobs(ledger, tier.value, experiment, claim)
+    if not any(tier.value in plan.tiers for plan in ledger.experiments.values()):
+        raise ReproError(f"no experiment of {paper} has a {tier.value} tier: give another --tier")
     if experiment and tier.value not in ledger.experiments[experiment].tiers:
         tiers = ", ".join(ledger.experiments[experiment].tiers)
         raise ReproError(f"experiment `{experiment}` has no {tier.value} tier; it has {tiers}: give --tier")

@@ -150,7 +150,9 @@ def test_the_whole_comparison_and_its_file(
 def test_one_benchmark_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[str] = []
     for name in bench.BENCHMARKS:
-        monkeypatch.setitem(bench.BENCHMARKS, name, lambda root, quick, name=name: iter(asked.append(name) or ()))
+        monkeypatch.setitem(
+            bench.BENCHMARKS, name, lambda root, quick, name=name: iter(asked.append(name) or ())
+        )
     output = ["--output", str(tmp_path / "bench.json")]
     assert bench.main(["--only", "memory", "--only", "gcn_pyg", *output]) == 0
     assert asked == ["memory", "gcn_pyg"]

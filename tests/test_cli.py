@@ -12,7 +12,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 from tests.conftest import Ask
 
-from repro.cli import parse_seeds
+from repro.cli.running import parse_seeds
 from repro.errors import ReproError
 from repro.records import read_folder, read_parquet
 
@@ -187,6 +187,15 @@ def test_run_then_judge(ask: Ask, toy) -> None:
     assert {v["claim"]: v["outcome"] for v in reference["verdicts"]} == {
         v: "blocked" if v == "D1" else "not_run" for v in outcomes
     }
+
+
+def test_run_leaves_out_what_other_records_hold(ask: Ask, toy) -> None:
+    others = str(toy.root / "others")
+    ask("run", "toy", "--experiment", "train", "--seeds", "0-2", "--out", others)
+    assert ask("run", "toy", "--experiment", "train", "--besides", others).code == 0
+    seeds = {record.seed for record in read_folder(toy.root / "results" / "local", "toy")[0]}
+    assert seeds == {3, 4}, "the quick tier has five"
+    assert "no folder" in ask("run", "toy", "--besides", "nowhere").err
 
 
 def test_a_tier_that_a_paper_does_not_have(ask: Ask, toy) -> None:

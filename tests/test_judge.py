@@ -333,12 +333,15 @@ def test_a_reduced_tier_supports_only_the_kinds_it_lists(toy) -> None:
 
 def test_the_long_tier_goes_before_quick_and_after_full(toy) -> None:
     toy.edit(
-        "supports: [scaling]}\n      full", "supports: [scaling]}\n      long: {seeds: 4, set: {largest: 32}}\n      full"
+        "supports: [scaling]}\n      full",
+        "supports: [scaling]}\n      long: {seeds: 4, set: {largest: 32}}\n      full",
     )
     quick, longer, full = (growth(toy, 1.0, 3, largest=n) for n in (16, 32, 64))
     assert toy.judge(quick)["S1"].tier == "quick"
     found = toy.judge(quick + longer)["S1"]
-    assert (found.tier, found.outcome) == ("long", "inconclusive"), "it is reduced, and lists no kind of claim"
+    assert (found.tier, found.outcome) == ("long", "inconclusive"), (
+        "it is reduced, and lists no kind of claim"
+    )
     assert toy.judge(quick + longer + full)["S1"].tier == "full"
 
 

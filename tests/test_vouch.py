@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -121,7 +121,7 @@ def test_another_experiments_change_vouches_for_nothing(toy: Toy) -> None:
     record = toy.record("train", 0, {"accuracy": 80.0}, code="old")
     change = Vouched("growth", "old", "new", 1, 1, "2026-01-01", {})
     assert not is_vouched_for([change], record, "new")
-    assert is_vouched_for([Vouched(**{**change.as_json(), "experiment": "train"})], record, "new")
+    assert is_vouched_for([Vouched(**{**asdict(change), "experiment": "train"})], record, "new")
 
 
 def test_the_sample_goes_through_every_value_first() -> None:

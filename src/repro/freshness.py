@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,6 @@ class Vouched:
     records: int
     date: str
     environment: dict[str, Any]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the entry as it stands in the file."""
-        return asdict(self)
 
 
 def vouched_file(folder: Path, paper: str) -> Path:
@@ -81,13 +77,12 @@ def identity(project: Project, ledger: Ledger, experiment: str) -> tuple[str, di
 
 def is_stale(record: Record, project: Project, ledger: Ledger) -> str | None:
     """Return why a record no longer counts, or None if it does."""
-    return staleness(project, ledger)(record)
+    return staleness(project, ledger, read_vouched(project.reference, ledger.paper.id))(record)
 
 
-def staleness(project: Project, ledger: Ledger) -> Callable[[Record], str | None]:
+def staleness(project: Project, ledger: Ledger, vouched: Sequence[Vouched]) -> Callable[[Record], str | None]:
     """Return :func:`is_stale` for many records: each experiment's code and data are looked up once."""
     known: dict[str, tuple[str, dict[str, str] | None]] = {}
-    vouched = read_vouched(project.reference, ledger.paper.id)
 
     def look(experiment: str) -> tuple[str, dict[str, str] | None]:
         try:

@@ -189,7 +189,7 @@ def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
         levels=read_levels(folder, ledger.paper.id),
         vouched=read_vouched(project.reference, ledger.paper.id),
     )
-    stale = staleness(project, ledger)
+    stale = staleness(project, ledger, evidence.vouched)
     for record in records:
         why = stale(record)
         if why is None:

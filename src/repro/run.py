@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from repro.context import Context, available_memory
 from repro.errors import DataUnavailable, ReproError
-from repro.freshness import staleness
+from repro.freshness import read_vouched, staleness
 from repro.ledger import Ledger
 from repro.plan import Job, setting_hash
 from repro.project import Project
@@ -105,7 +105,7 @@ def run(
     outcome = Outcome(damaged=[str(d) for d in damaged])
     for damage in damaged:
         progress.say(f"damaged record, computed again: {damage}")
-    stale = staleness(project, ledger)
+    stale = staleness(project, ledger, read_vouched(project.reference, ledger.paper.id))
     fresh: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if stale(record) is None:

@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,41 @@ def _difference(before: Any, after: Any, sample: Sample) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What both codes gave for a sample, and their hashes by experiment."""
+
+    runs: list[Sample]
+    before: list[Any]
+    after: list[Any]
+    then: dict[str, str]
+    made: list[Record]
+
+
+def _ask_both(
+    project: Project, ledger: Ledger, commit: str, stale: list[Record], known: list[Vouched]
+) -> Answers:
+    """Compute the sample of those stale records that the commit's code made, with it and with today's."""
+    paper, names = ledger.paper.id, sorted({r.experiment for r in stale})
+    functions = [ledger.experiments[name].function for name in names]
+    with tempfile.TemporaryDirectory(prefix="repro-vouch-") as temporary:
+        tree = Path(temporary)
+        _checkout(project, commit, tree)
+        src = Path(repro.__file__).parents[1]
+        old = tree / src.relative_to(project.root) if src.is_relative_to(project.root) else src
+        codes = _compute(tree, old, paper, functions, [])["codes"]
+        then = {name: codes[ledger.experiments[name].function] for name in names}
+        made = [r for r in stale if is_vouched_for(known, r, then[r.experiment])]
+        if not made:
+            raise ReproError(f"--since {commit}: no stale record of {paper} was made by its code")
+        runs = samples(ledger, made)
+        before, after = (
+            _compute(root, harness, paper, functions, runs)["rows"]
+            for root, harness in ((tree, old), (project.root, src))
+        )
+    return Answers(runs, before, after, then, made)
+
+
 def vouch(
     project: Project, paper: str, commit: str, only: str | None = None
 ) -> tuple[list[Vouched], list[str]]:
@@ -168,41 +203,27 @@ def vouch(
         if only in (None, name)
     }
     stale = [r for r in records if r.experiment in now and not is_vouched_for(known, r, now[r.experiment])]
-    names = sorted({r.experiment for r in stale})
-    functions = [ledger.experiments[name].function for name in names]
-    entries, said = [], []
-    with tempfile.TemporaryDirectory(prefix="repro-vouch-") as temporary:
-        tree = Path(temporary)
-        _checkout(project, commit, tree)
-        src = Path(repro.__file__).parents[1]
-        old = tree / src.relative_to(project.root) if src.is_relative_to(project.root) else src
-        codes = _compute(tree, old, paper, functions, [])["codes"]
-        then = {name: codes[ledger.experiments[name].function] for name in names}
-        made = [r for r in stale if is_vouched_for(known, r, then[r.experiment])]
-        if not made:
-            raise ReproError(f"--since {commit}: no stale record of {paper} was made by its code")
-        said += [
+    found = _ask_both(project, ledger, commit, stale, known)
+    entries, said = (
+        [],
+        [
             f"{name}: it measures time, which a change of code may change; run it again"
-            for name in sorted({r.experiment for r in made if ledger.experiments[r.experiment].alone})
-        ]
-        runs = samples(ledger, made)
-        before, after = (
-            _compute(root, harness, paper, functions, runs)["rows"]
-            for root, harness in ((tree, old), (project.root, src))
-        )
-    today, where = datetime.now(UTC).date().isoformat(), environment(project.root, "cpu", os.cpu_count() or 1)
-    for name in sorted({s.experiment for s in runs}):
-        pairs = [(s, a, b) for s, a, b in zip(runs, before, after, strict=True) if s.experiment == name]
-        differences = [(s, found) for s, a, b in pairs if (found := _difference(a, b, s))]
+            for name in sorted({r.experiment for r in found.made if ledger.experiments[r.experiment].alone})
+        ],
+    )
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    today, where = datetime.now(UTC).date().isoformat(), environment(project.root, "cpu", threads)
+    triples = list(zip(found.runs, found.before, found.after, strict=True))
+    for name in sorted({s.experiment for s in found.runs}):
+        own = [triple for triple in triples if triple[0].experiment == name]
+        differences = [(s, at) for s, a, b in own if (at := _difference(a, b, s))]
         if differences:
-            sample, found = differences[0]
-            said.append(
-                f"{name}: {len(differences)} of {len(pairs)} settings differ; {sample.setting}, {found}"
-            )
+            sample, at = differences[0]
+            said.append(f"{name}: {len(differences)} of {len(own)} settings differ; {sample.setting}, {at}")
             continue
-        count = sum(len(s.seeds) for s, _, _ in pairs)
-        entries.append(Vouched(name, then[name], now[name], len(pairs), count, today, where))
+        count = sum(len(s.seeds) for s, _, _ in own)
+        entries.append(Vouched(name, found.then[name], now[name], len(own), count, today, where))
     if entries:
-        content = json.dumps([entry.as_json() for entry in [*known, *entries]], indent=1) + "\n"
+        content = json.dumps([asdict(entry) for entry in [*known, *entries]], indent=1) + "\n"
         write_atomically(vouched_file(project.reference, paper), content.encode())
     return entries, said

@@ -1,0 +1,223 @@
+"""Encodings, and the layers against a sparse oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.graph_transformer_sparse import SparseGraphTransformer, as_pyg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch_geometric.data import Batch as PygBatch
+
+from papers.graph_transformer import encodings
+from papers.graph_transformer.baselines import MODELS
+from papers.graph_transformer.conftest import random_graph, small, some_graphs
+from papers.graph_transformer.graphs import Graphs, encode, pad
+from repro.errors import ReproError
+
+# ------------------------------------------------------------------ encodings
+
+
+RING = np.roll(np.eye(8), 1, 0) + np.roll(np.eye(8), -1, 0)
+
+
+@given(st.integers(3, 12), st.floats(0, 1), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_eigenvectors_solve_the_eigenproblem_and_their_sign_does_not_depend_on_the_input_order(
+    n: int, density: float, seed: int
+) -> None:
+    A = random_graph(n, density, seed).astype(float)
+    k = min(3, n - 1)
+    V = encodings.laplacian_eigenvectors(A, k)
+    L = encodings.laplacian(A)
+    values = np.linalg.eigvalsh(L)
+    assert np.allclose(L @ V, V * values[1 : k + 1], atol=1e-8)
+    assert np.allclose(V.T @ V, np.eye(k), atol=1e-8)
+    assert np.array_equal(encodings.with_sign(-V), encodings.with_sign(V))
+    assert np.array_equal(encodings.laplacian_eigenvectors(A, k), V)
+
+
+def test_more_eigenvectors_than_nodes_is_refused() -> None:
+    with pytest.raises(ReproError, match=r"3 eigenvectors .* graph with 3 nodes, which has 2"):
+        encodings.laplacian_eigenvectors(np.ones((3, 3)) - np.eye(3), 3)
+    assert encodings.laplacian_eigenvectors(np.zeros((1, 1)), 0).shape == (1, 0)
+
+
+@pytest.mark.parametrize("A", [np.zeros((4, 4)), np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3)), RING])
+def test_graphs_without_edges_or_in_parts_have_eigenvectors(A: np.ndarray) -> None:
+    assert np.isfinite(encodings.laplacian_eigenvectors(A, 3)).all()
+
+
+def test_the_cache_gives_back_what_it_was_given_and_never_another_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = [RING, np.ones((3, 3)) - np.eye(3)], [RING, np.zeros((3, 3))]
+    once = encodings.cached_eigenvectors(first, 2, tmp_path)
+    different = encodings.cached_eigenvectors(other, 2, tmp_path)
+    assert not np.allclose(once[1], different[1])
+    monkeypatch.setattr(encodings, "laplacian_eigenvectors", None)  # from here on only the cache can answer
+    for a, b in zip(once, encodings.cached_eigenvectors(first, 2, tmp_path), strict=True):
+        assert np.array_equal(a, b)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def released_wl(A: np.ndarray) -> list[int]:
+    """What the released algorithm does, step by step: two counted iterations, the second one's colours dropped."""
+    import hashlib
+
+    colours = [1] * len(A)
+    for iteration in (1, 2):
+        strings = [
+            "_".join([str(colours[i]), *sorted(str(colours[j]) for j in np.flatnonzero(A[i]))])
+            for i in range(len(A))
+        ]
+        hashed = [hashlib.md5(s.encode()).hexdigest() for s in strings]
+        index = {h: r + 1 for r, h in enumerate(sorted(set(hashed)))}
+        new = [index[h] for h in hashed]
+        if new == colours or iteration == 2:
+            return colours
+        colours = new
+    return colours
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wl_roles_are_those_of_the_released_code(seed: int) -> None:
+    A = random_graph(12, 0.15 * seed, seed)
+    assert encodings.wl_roles(A).tolist() == released_wl(A)
+
+
+# ------------------------------------------------------------------ the layers against the sparse oracle
+
+
+def sparse_batch(graphs: Graphs) -> PygBatch:
+    return PygBatch.from_data_list(
+        [
+            as_pyg(graphs.tokens[g, :n], graphs.edges[g, :n, :n], graphs.encoding[g, :n], graphs.full)
+            for g, n in enumerate(graphs.sizes.tolist())
+        ]
+    )
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(("bonds", "blocks"), [(0, 1), (0, 2), (0, 3), (4, 1)])
+def test_dense_equals_sparse_forward_and_gradient(bonds: int, blocks: int, full: bool, norm: str) -> None:
+    graphs = some_graphs([14, 11, 9, 5], full, types=3 if bonds else 1)  # largest first, as batches are
+    graph_level = bonds > 0
+    ours = small(bonds, norm, graph_level)
+    peer = SparseGraphTransformer(3, bonds, 1 if graph_level else 2, 16, 2, 4, 2, graph_level, norm)
+    peer.take_weights(ours)
+    batch, _ = graphs.batch(torch.arange(4), blocks)
+    weights = torch.linspace(-1, 1, 39 * 2)  # any linear function of the output gives all gradients
+    for training in (True, False):  # the second time with running statistics
+        for network_ in (ours, peer):
+            network_.train(training)
+            network_.zero_grad()
+        dense = ours(batch) if graph_level else ours(batch)[batch.nodes > 0]
+        sparse = peer(sparse_batch(graphs))
+        assert (dense - sparse).abs().max() <= 1e-5
+        for out in (dense, sparse):
+            (out.flatten() * weights[: out.numel()]).sum().backward()
+        theirs = dict(peer.named_parameters())
+        for name, parameter in ours.named_parameters():
+            grad = theirs[name].grad
+            if parameter.grad is None:
+                assert grad is None or not grad.any(), name
+                continue
+            assert (parameter.grad - (0 if grad is None else grad)).abs().max() <= 1e-5 * max(
+                1, float(parameter.grad.abs().max())
+            ), name
+
+
+def test_the_last_edge_stream_gets_no_gradient() -> None:
+    """A fact of the architecture: it is counted among the parameters and never trained."""
+    ours = small(4, graph_level=True)
+    batch, _ = some_graphs([9, 14], types=3).batch(torch.arange(2))
+    ours(batch).sum().backward()
+    unused = {name for name, p in ours.named_parameters() if p.grad is None or not p.grad.any()}
+    assert {name for name in unused if name.startswith("layers.1.e.")} == {
+        f"layers.1.e.{name}" for name, _ in ours.layers[1].e.named_parameters()
+    }
+    assert not any(name.startswith("layers.0.e.O") for name in unused)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("model", MODELS)
+def test_padding_and_order_of_nodes_change_nothing(model: str, full: bool) -> None:
+    graphs = some_graphs([13, 7], full)
+    net = small(model=model)
+    net.train()
+    net(graphs.batch(torch.arange(2))[0])  # running statistics that are not the initial ones
+    net.eval()
+    both = net(graphs.batch(torch.arange(2))[0])[1, :7]
+    batch, _ = graphs.batch(torch.tensor([1]))
+    assert (net(batch)[0] - both).abs().max() < 1e-5
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(0))
+    moved = batch._replace(
+        tokens=batch.tokens[:, order],
+        bonds=batch.bonds[:, order][:, :, order],
+        pairs=(batch.pairs[0][:, order][:, :, order],),
+        encoding=batch.encoding[:, order],
+    )
+    assert (net(moved)[0] - both[order]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("bonds", [False, True])
+@pytest.mark.parametrize("model", MODELS)
+def test_graphs_with_one_node_no_edges_or_two_parts(model: str, bonds: bool, full: bool) -> None:
+    parts = np.kron(np.eye(2, dtype=np.uint8), np.ones((2, 2), np.uint8) - np.eye(2, dtype=np.uint8))
+    edges = [parts, np.zeros((4, 4), np.uint8), np.zeros((1, 1), np.uint8)]
+    if bonds and not full:
+        edges[0][:] = 0  # no edge in the whole batch: nothing to normalise over
+    sizes = [4, 4, 1]
+    codes = [np.zeros((n, 2), np.float32) for n in sizes]
+    tokens = [np.zeros(n, np.int64) for n in sizes]
+    graphs = pad(tokens, edges, tokens, codes, full)
+    net = small(4 if bonds else 0, model=model)
+    batch, _ = graphs.batch(torch.arange(3))
+    out = net(batch)
+    out[batch.nodes > 0].sum().backward()
+    assert torch.isfinite(out).all()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in net.parameters())
+    assert all(torch.isfinite(b).all() for b in net.buffers())
+
+
+def test_weights_are_a_softmax_over_neighbours() -> None:
+    net = small()
+    batch, _ = some_graphs([9, 14]).batch(torch.arange(2))
+    h, _ = net.embed(batch)
+    w = net.layers[0].attention(h, batch.pairs[0])  # type: ignore[operator]
+    assert w.shape == (2, 4, 14, 14)
+    assert ((w > 0) == (batch.pairs[0] > 0).unsqueeze(1)).all()
+
+
+def test_the_seed_decides_the_weights() -> None:
+    def weights(seed: int) -> Tensor:
+        return torch.cat([p.detach().flatten() for p in small(seed=seed).parameters()])
+
+    assert torch.equal(weights(3), weights(3))
+    assert not torch.equal(weights(3), weights(4))
+    embedding = small(
+        tokens=4000, seed=0
+    ).tokens.weight.detach()  # 64,000 numbers: three sigma of mean and spread
+    assert abs(float(embedding.mean())) < 3 / 64000**0.5
+    assert abs(float(embedding.std()) - 1) < 3 / (2 * 64000) ** 0.5
+
+
+@pytest.mark.parametrize("encoding", encodings.ENCODINGS)
+def test_encodings_enter_the_network(encoding: str, tmp_path: Path) -> None:
+    E = [random_graph(n, 0.5, n) for n in (6, 9)]
+    codes = encode([A > 0 for A in E], encoding, 2, tmp_path)
+    graphs = pad(
+        [np.zeros(n, np.int64) for n in (6, 9)], E, [np.zeros(n, np.int64) for n in (6, 9)], codes, True
+    )
+    net = small(encoding=encoding)
+    batch, _ = graphs.batch(torch.arange(2))
+    out = net(batch)[0]
+    spread = (out - out[:1]).abs().max()
+    assert (spread < 1e-5) == (encoding == "none"), "without an encoding, nodes of one type are alike"

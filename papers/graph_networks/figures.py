@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from repro.generalisation import breaking_point, ratios
 from repro.judge import Evidence
+from repro.plan import Arm
 from repro.report.animation import Film, Take
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
 from repro.report.figures import Sources, Verdicts, deviation_effects, recorded_arm
@@ -60,6 +61,24 @@ def _errors(
     return evidence.by_index(found, quantity) if found else {}
 
 
+def _at_the_size(
+    evidence: Evidence, experiment: str, setting: Mapping[str, Any], quantity: str
+) -> dict[int, dict[float, float]]:
+    """Return the errors of networks trained at each size, for as long as those that are compared with them."""
+    own = recorded_arm(evidence, experiment, setting)
+    return evidence.by_index(Arm(experiment, own.setting | SAME_SIZE), quantity) if own else {}
+
+
+def _training(evidence: Evidence, experiment: str, what: str) -> str:
+    """Say how long the drawn networks were trained."""
+    found = recorded_arm(evidence, experiment, {})
+    protocol = evidence.ledger.experiments[experiment].setting
+    if found is None or found.setting == protocol:
+        return "Trained as published."
+    steps, batch = found.setting["steps"], found.setting["batch"]
+    return f"Trained for {steps:,} steps of {batch} {what} (published: {protocol['steps']:,} of {protocol['batch']})."
+
+
 def _line(
     axis: Axes, by_size: Mapping[float, Sequence[float]], colour: str, marker: str, label: str, **style: Any
 ) -> None:
@@ -102,7 +121,7 @@ def _chain(evidence: Evidence) -> Drawn | None:
     left, right = fig.subplots(1, 2)
     for label, (setting, colour, marker) in CHAIN_ARMS.items():
         own = _errors(evidence, "chain", setting, "one_step_error")
-        same = _errors(evidence, "chain", setting | SAME_SIZE, "one_step_error")
+        same = _at_the_size(evidence, "chain", setting, "one_step_error")
         if own:
             _line(left, _logs(own), colour, marker, label)
         if same:
@@ -126,6 +145,7 @@ def _chain(evidence: Evidence) -> Drawn | None:
         "Mass-spring chain: error against size",
         "One-step error of three arms against the number of masses from 4 to 48, and its ratio to a network trained "
         "at each size",
+        f"{_training(evidence, 'chain', 'scenes')} "
         "Geometric means over seeds with 90 % intervals. Rings mark the breaking point: the first size beyond the "
         "training range whose ratio exceeds 2, there and at all larger ones; they do not ask, as the verdicts do, "
         "whether the network trained at the size has learned anything. The demo tests 4 and 9 masses and prints no "
@@ -162,9 +182,11 @@ def _matched(evidence: Evidence) -> Drawn | None:
         fig,
         "Mass-spring chain: what leaves the training range",
         "Error of all masses and of those whose inputs lie in the training range; share of inputs outside it",
-        "Left: the network as published; geometric means over seeds with 90 % intervals. In the training range: every "
-        "input of a mass and of its neighbours, each by itself, lies between the 0.5 and 99.5 percentiles of training. "
-        "Right: the share of single inputs outside that, for three ways of stating the chain.",
+        f"{_training(evidence, 'chain', 'scenes')} "
+        "Left: absolute positions and gravity; geometric means over seeds with 90 % intervals. In the training "
+        "range: every input of a mass and of its neighbours, each by itself, lies between the 0.5 and 99.5 "
+        "percentiles of training. Right: the share of single inputs outside that, for three ways of stating the "
+        "chain.",
     )
 
 
@@ -175,7 +197,7 @@ def _bodies(evidence: Evidence) -> Drawn | None:
     fig = new_figure(6.5, 4.4)
     axis = fig.subplots()
     _line(axis, _logs(own), BLUE, "o", "ours, trained on 6")
-    same = _errors(evidence, "prediction", SAME_SIZE, "relative_error")
+    same = _at_the_size(evidence, "prediction", {}, "relative_error")
     if same:
         _line(axis, _logs(same), ORANGE, "s", "ours, trained at the size", linestyle=":")
     printed = {3: (0.052 / 45, 0.21 / 45), 6: (0.25 / 82,) * 2, 12: (7.8 / 166, 5.2 / 166)}
@@ -204,8 +226,9 @@ def _bodies(evidence: Evidence) -> Drawn | None:
         fig,
         "Interaction Network: n-body error against size",
         "Relative error against 3 to 24 bodies, ours and printed, for transfer and for training at the size",
-        "Printed values are those of 1612.00222, Tables 2 and 3, divided by the constant velocity's. Ours of the quick "
-        "tier come from a hundredth of the data and a small share of the steps: compare slopes and gaps, not levels.",
+        f"{_training(evidence, 'prediction', 'scenes')} "
+        "Printed values are those of 1612.00222, Tables 2 and 3, divided by the constant velocity's. After a short "
+        "training compare slopes and gaps, not levels.",
     )
 
 
@@ -239,10 +262,11 @@ def _swimmers(evidence: Evidence) -> Drawn | None:
         fig,
         "Swimmers: rollout error against size",
         "Error of hundred-step rollouts against 3 to 30 links, for each kind of joint limits that has records",
+        f"{_training(evidence, 'swimmer', 'moments')} "
         "Medians over episodes, capped at 1000; geometric means over seeds with 90 % intervals. Rings mark where the "
-        "error is more than twice that at the nearest training size from there on. The paper's Figure 6 shows 3 to 15 "
-        "links without printed values. Levels of the quick tier mean little, and rings no more where the error at the "
-        "training sizes is near or above 1: its network is small and briefly trained.",
+        "error is more than twice that at the nearest training size from there on. The paper's Figure 6 shows 3 to "
+        "15 links without printed values. Rings mean nothing where the error at the training sizes is near or above "
+        "1.",
     )
 
 
@@ -269,9 +293,9 @@ def _labels(evidence: Evidence) -> Drawn | None:
         fig,
         "Sorting and shortest paths: label error against size",
         "Wrong labels over labels to be set against the size, for each of the two tasks",
+        f"{_training(evidence, 'demo', 'graphs')} "
         "Geometric means over seeds with 90 % intervals. The demos train on 8 to 16 and test on 16 to 32; what lies "
-        "beyond is ours. The quick tier's networks are trained for 400 steps instead of 10,000, with half of the "
-        "core's steps.",
+        "beyond is ours.",
     )
 
 
@@ -299,6 +323,7 @@ def _film(evidence: Evidence) -> Drawn | None:
         takes,
         "Mass-spring chain: a film",
         "Chains of " + ", ".join(take.title for take in takes) + ": the simulator's and the network's motion",
+        f"{_training(evidence, 'film', 'scenes')} "
         "Five seconds at half speed, in a loop: the simulator (grey circles) and the network as published, from the "
         "same start and then from its own predictions (orange squares). Each panel has a scale of its own; both ends "
         "are fixed.",

@@ -44,6 +44,13 @@ def test_the_input_range_leaves_half_a_percent_out_on_either_side() -> None:
     assert float(held.edges.float().mean()) == pytest.approx(0.99, abs=0.002)
 
 
+def test_the_training_range_of_many_values_sees_every_node() -> None:
+    """Of 600,000 values, four nodes in turn, every sixth or so is looked at, whichever node it is."""
+    x = torch.arange(4.0).view(1, 1, 4, 1).expand(1, 150_000, 4, 1)
+    found = input_range([Attributes(x, x, x[..., 0, :])])
+    assert (found.nodes.flatten().tolist(), found.globe.flatten().tolist()) == ([0, 3], [0, 0])
+
+
 # ------------------------------------------------------------------ networks
 
 

@@ -18,6 +18,7 @@ Tick = Callable[[float], None]
 """Takes the share of the work that is done."""
 
 OUTER = 0.005  # a feature's training range is between this quantile and 1 - this
+MANY_VALUES = 100_000  # more are slow to sort and change no quantile that matters
 CAP = 1e3  # a rollout that is this many times worse than the baseline, or not finite, has diverged
 
 
@@ -173,8 +174,13 @@ def input_range(graphs: Sequence[Attributes]) -> Attributes:
     found = []
     for parts in zip(*graphs, strict=True):
         values = torch.cat([p.flatten(1, -2).float() for p in parts], 1)
-        # More than this many values are slow to sort and change no quantile that matters.
-        found.append(values[:, :: max(1, values.shape[1] // 100_000)].quantile(ends, 1))
+        if values.shape[1] > MANY_VALUES:
+            # At random: every k-th value would be that of the same node, if k is a multiple of their number.
+            chosen = torch.randint(
+                values.shape[1], (MANY_VALUES,), generator=torch.Generator().manual_seed(0)
+            )
+            values = values[:, chosen]
+        found.append(values.quantile(ends, 1))
     return Attributes(*found)
 
 

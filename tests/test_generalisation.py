@@ -128,6 +128,18 @@ def test_a_break_that_a_control_arm_takes_away_is_covariate_shift() -> None:
     assert (open_.outcome, open_.reasons[0][:7]) == (Outcome.inconclusive, "Whether")
 
 
+def test_one_arm_of_three_needs_more_than_one_of_one() -> None:
+    """Ratios of 1.11 on average, from 0.44 to 2.15: below 2 with p = 0.045 alone."""
+    found, also = relative(lambda n: n / 6), relative(lambda n: n / 6, seed=4)
+    lower = {32.0: list(np.log([0.44, 1.26, 2.15, 1.48, 0.96]))}
+    alone = judge_breaks(lower, TRAINED, [32], 2.0, {})
+    assert alone.outcome is Outcome.contradicted
+    assert alone.p_outside == pytest.approx(0.0455, abs=0.001)
+    third = judge_breaks(found, TRAINED, [32], 2.0, {"b": also, "c": lower})
+    assert third.outcome is Outcome.inconclusive
+    assert third.p_outside == pytest.approx(3 * alone.p_outside)
+
+
 def test_one_seed_settles_nothing() -> None:
     found = relative(lambda n: n / 6, seeds=1)
     assert judge_holds(found, [], 2.0).outcome is Outcome.inconclusive

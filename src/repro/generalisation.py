@@ -157,7 +157,7 @@ def judge_breaks(
     """Is there a breaking point no later than the largest of ``sizes``, and in every arm of ``survives``?
 
     An arm without that break says that what it holds fixed was the cause: the outcome is then
-    `contradicted`, and the reason names the arm.
+    `contradicted`, and the reason names the arm. Each arm is one more chance of that: Holm's method corrects for it.
     """
     largest = max(_chosen(found, sizes))
     arms = {"": found, **survives}
@@ -177,11 +177,11 @@ def judge_breaks(
             else f"no breaking point up to {max(arm):g}"
         )
         parts[name] = _combine(tests, limit, [f"{name + ': ' if name else ''}{where}; ratios {listed}."])
-    outcomes = {name: d.outcome for name, d in parts.items()}
+    out = {name: d.p_outside for name, d in parts.items() if d.p_outside is not None}
+    gone = [name for name, p in zip(out, holm(list(out.values())), strict=True) if p <= ALPHA]
+    kept = all(d.outcome is Outcome.reproduced for d in parts.values())
     reasons = [reason for d in parts.values() for reason in d.reasons]
-    if outcomes[""] is Outcome.reproduced and len(parts) > 1:
-        gone = [name for name, outcome in outcomes.items() if outcome is Outcome.contradicted]
-        kept = all(outcome is Outcome.reproduced for outcome in outcomes.values())
+    if parts[""].outcome is Outcome.reproduced and len(parts) > 1:
         reasons.insert(
             0,
             f"Covariate shift, not size: no break by {largest:g} with {' nor with '.join(gone)}."
@@ -191,20 +191,13 @@ def judge_breaks(
             else "Whether it is size or what the other arms hold fixed is open.",
         )
     weakest = max(parts.values(), key=lambda d: 1.0 if d.p_equivalence is None else d.p_equivalence)
-    overall = (
-        Outcome.contradicted
-        if Outcome.contradicted in outcomes.values()
-        else Outcome.reproduced
-        if set(outcomes.values()) == {Outcome.reproduced}
-        else Outcome.inconclusive
-    )
-    out = [d.p_outside for d in parts.values() if d.p_outside is not None]
+    overall = Outcome.contradicted if gone else Outcome.reproduced if kept else Outcome.inconclusive
     return replace(
         weakest,
         outcome=overall,
         reasons=tuple(reasons),
         n=min(d.n for d in parts.values()),
-        p_outside=min(1.0, len(out) * min(out)) if out else None,
+        p_outside=min(1.0, len(out) * min(out.values())) if out else None,
     )
 
 

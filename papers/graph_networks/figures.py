@@ -74,9 +74,9 @@ def _training(evidence: Evidence, experiment: str, what: str) -> str:
     found = recorded_arm(evidence, experiment, {})
     protocol = evidence.ledger.experiments[experiment].setting
     if found is None or found.setting == protocol:
-        return "Trained as published."
+        return "Trained in full."
     steps, batch = found.setting["steps"], found.setting["batch"]
-    return f"Trained for {steps:,} steps of {batch} {what} (published: {protocol['steps']:,} of {protocol['batch']})."
+    return f"Trained for {steps:,} steps of {batch} {what} (full tier: {protocol['steps']:,} of {protocol['batch']})."
 
 
 def _line(
@@ -185,8 +185,8 @@ def _matched(evidence: Evidence) -> Drawn | None:
         f"{_training(evidence, 'chain', 'scenes')} "
         "Left: absolute positions and gravity; geometric means over seeds with 90 % intervals. In the training "
         "range: every input of a mass and of its neighbours, each by itself, lies between the 0.5 and 99.5 "
-        "percentiles of training. Right: the share of single inputs outside that, for three ways of stating the "
-        "chain.",
+        "percentiles of training; at 24 masses and more only some in free fall are left. Right: the share of single "
+        "inputs outside that, for three ways of stating the chain.",
     )
 
 

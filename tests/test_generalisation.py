@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from tests.test_judge import one
@@ -16,6 +18,7 @@ from repro.generalisation import (
     not_learned,
     ratios,
 )
+from repro.report.sizes import ticks
 from repro.statistics import Outcome
 
 TRAINED = [4, 6, 8]
@@ -138,6 +141,14 @@ def test_one_arm_of_three_needs_more_than_one_of_one() -> None:
     third = judge_breaks(found, TRAINED, [32], 2.0, {"b": also, "c": lower})
     assert third.outcome is Outcome.inconclusive
     assert third.p_outside == pytest.approx(3 * alone.p_outside)
+
+
+def test_size_labels_have_room() -> None:
+    assert ticks([3.0, 6.0, 12.0, 24.0]) == [3, 6, 12, 24]
+    many = ticks([float(n) for n in range(3, 31)])
+    assert (many[-1], len(many) <= 13) == (30, True)
+    assert min(b / a for a, b in pairwise(many)) >= 10 ** (1 / 12)
+    assert ticks([5.0]) == [5]
 
 
 def test_one_seed_settles_nothing() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 from textwrap import fill
 
 import numpy as np
@@ -18,7 +20,7 @@ from repro.words import number
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = "os^Dvp"
 COLUMNS = 2
-MOST_TICKS = 9  # more sizes than this are labelled by powers of ten
+MOST_TICKS = 12  # labels that fit side by side
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier
     return [curve for curve in curves if evidence.of(curve.arm)]
 
 
+def ticks(sizes: Sequence[float]) -> list[float]:
+    """Return those of ascending sizes whose labels have room on a logarithmic axis, the largest among them."""
+    room = log(sizes[-1] / sizes[0]) / MOST_TICKS
+    shown = [sizes[-1]]
+    for size in reversed(sizes[:-1]):
+        if log(shown[-1] / size) >= room:
+            shown.append(size)
+    return shown[::-1]
+
+
 def _title(claim: GeneralisationClaim) -> str:
     parts = [claim.measure.experiment, *(f"{k} {v}" for k, v in claim.measure.setting.items())]
     return fill(", ".join(parts).replace("_", " "), 44)
@@ -93,8 +105,9 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         if claim.relative_to == "nothing":
             axis.axhline(claim.limit, color=GREY, linestyle=":", linewidth=1.5, label="limit")
         sizes = sorted({s for curve in panel.curves for s in evidence.curve(curve.arm, quantity)[0]})
-        if sizes and len(sizes) <= MOST_TICKS:
-            axis.set_xticks(sizes, [number(s) for s in sizes])
+        if sizes:
+            shown = ticks(sizes)
+            axis.set_xticks(shown, [number(s) for s in shown])
             axis.xaxis.minorticks_off()
         unit, name = ledger.quantities[quantity].unit, quantity.replace("_", " ")
         axis.set_title(_title(claim), fontsize=9)

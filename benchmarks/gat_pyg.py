@@ -38,7 +38,7 @@ class Network(nn.Module):
     def __init__(self, ours: GAT, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.layers = nn.ModuleList(self._layer(layer, dropout) for layer in ours.layers)  # type: ignore[arg-type]
+        self.layers = nn.ModuleList(self._layer(layer, dropout) for layer in ours.layers)
 
     @staticmethod
     def _layer(ours: GraphAttention, dropout: float) -> nn.Module:

@@ -75,8 +75,8 @@ def agree(graphs: Graphs, width: int, layers: int) -> None:
     """
     ours, peer = networks(width, layers)
     for net, step in zip((ours, peer), steps(graphs, ours, peer), strict=True):
-        net.loss = float(step())  # type: ignore[assignment]
-    if abs(ours.loss - peer.loss) > TOLERANCE:  # type: ignore[operator]
+        net.loss = float(step())
+    if abs(ours.loss - peer.loss) > TOLERANCE:
         raise DisagreementError(f"the losses are {ours.loss} and {peer.loss}")
     theirs = dict(peer.named_parameters())
     for name, parameter in ours.named_parameters():

@@ -331,7 +331,7 @@ def test_keep_compacts_what_is_fresh(ask: Ask, toy) -> None:
     assert "2 stale records" in answer.err
     answer = ask("keep", "toy", "--drop-stale")
     assert answer.code == 0
-    assert {r.experiment for r in read_parquet(compact)} == {"growth"}  # type: ignore[union-attr]
+    assert {r.experiment for r in read_parquet(compact)} == {"growth"}
     (next(toy.folder.rglob("2.json"))).write_text("{")
     answer = ask("keep", "toy")
     assert "left out" in answer.err

@@ -87,7 +87,7 @@ SEEDS = [7, 0, 3, 12, 100, 5, 2**40]
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
 @pytest.mark.parametrize("rule", [Never, lambda: Patience("loss", 3), lambda: AboveRecentMean("loss", 4)])
-def test_a_seed_alone_is_the_seed_among_others(rule: Callable[[], object], optimizer) -> None:  # type: ignore[no-untyped-def]
+def test_a_seed_alone_is_the_seed_among_others(rule: Callable[[], object], optimizer) -> None:
     """Bit for bit, in any company and order, also after others have stopped and left."""
     together = fit(SEEDS, 60, rule(), optimizer=optimizer)
     assert list(sorted(together)) == sorted(SEEDS)

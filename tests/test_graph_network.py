@@ -401,4 +401,4 @@ def test_pooling_none_cuts_the_globals_off() -> None:
 )
 def test_what_cannot_be(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()

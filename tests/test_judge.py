@@ -408,7 +408,7 @@ def test_what_is_no_number_is_an_error(toy, claim: str, bad: float) -> None:
 
 def test_nan_is_no_violation_and_no_success_of_a_property(toy) -> None:
     for rows in ([(12, 0), (12, NAN)], [(12, NAN), (12, 0)]):
-        verdict = one(toy, "P1", counting(toy, *rows))  # type: ignore[arg-type]
+        verdict = one(toy, "P1", counting(toy, *rows))
         assert (verdict.outcome, verdict.measured) == ("error", None)
 
 

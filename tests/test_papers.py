@@ -319,7 +319,7 @@ def test_a_new_folder_appears_whole_or_not_at_all(empty: Project, monkeypatch: p
         assert empty.paper_ids() == [], "a half-made folder must not look like a paper"
         if path.name == "report.py":
             raise KeyboardInterrupt
-        return write(path, *args, **options)  # type: ignore[arg-type]
+        return write(path, *args, **options)
 
     monkeypatch.setattr(Path, "write_text", crash)
     with pytest.raises(KeyboardInterrupt):

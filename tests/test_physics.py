@@ -301,7 +301,7 @@ def test_the_chains_energy_error_is_of_first_order_if_its_springs_are_symmetric(
 )
 def test_systems_that_cannot_be(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()
 
 
 def test_balls_without_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def record(seed: int = 0, rows: list[dict[str, float]] | None = None, **changed:
         "seconds": 0.25,
         "created": "2026-01-01T00:00:00+00:00",
     }
-    return Record(**{**values, **changed})  # type: ignore[arg-type]
+    return Record(**{**values, **changed})
 
 
 def files(folder: Path) -> list[str]:
@@ -509,8 +509,8 @@ class FutureNode(ast.AST):
 
 def test_empty_fields_of_later_versions_do_not_count() -> None:
     empty, full = FutureNode(), FutureNode()
-    empty.news, empty.tags = None, []  # type: ignore[attr-defined]
-    full.news, full.tags = None, [ast.Pass()]  # type: ignore[attr-defined]
+    empty.news, empty.tags = None, []
+    full.news, full.tags = None, [ast.Pass()]
     assert provenance._describe(empty) == ("FutureNode", ())
     assert provenance._describe(full) != provenance._describe(empty)
 

@@ -232,7 +232,7 @@ def test_what_is_not_finite_is_counted_not_drawn(toy) -> None:
     found = distribution(report.sources["yours"], claim, verdict)
     assert found is not None
     assert (len(found.rows[""]), found.dropped) == (3, 1)
-    assert all(np.isfinite(x) for row in drawing(found)["rows"] for dot in row["dots"] for x in dot)  # type: ignore[attr-defined]
+    assert all(np.isfinite(x) for row in drawing(found)["rows"] for dot in row["dots"] for x in dot)
 
 
 def test_equal_values_still_have_an_axis(toy) -> None:
@@ -240,7 +240,7 @@ def test_equal_values_still_have_an_axis(toy) -> None:
     report = Report("toy", toy.project)
     found = distribution(report.sources["yours"], toy.ledger.claim("A1"), report.verdicts["yours"]["A1"])
     assert found is not None
-    assert len(drawing(found)["ticks"]) > 1  # type: ignore[arg-type]
+    assert len(drawing(found)["ticks"]) > 1
 
 
 def test_badges(built: Path, toy) -> None:

@@ -398,12 +398,12 @@ def test_what_is_not_finite_never_becomes_a_number(bad: float) -> None:
         lambda: s.mean_interval([1.7e308, -1.7e308]),
         lambda: s.judge_value(X, Published(3.0), 0.0, None),
         lambda: Published(1.0, 0.1, "sd", 1),
-        lambda: Published(1.0, 0.1, "std"),  # type: ignore[arg-type]
+        lambda: Published(1.0, 0.1, "std"),
         lambda: Published(1.0, None, "sd"),
         lambda: Published(1.0, -0.1),
         lambda: Published(1.0, n=0),
         lambda: s.judge_difference(X, X[:4]),
-        lambda: s.judge_threshold(X, 1.0, "over"),  # type: ignore[arg-type]
+        lambda: s.judge_threshold(X, 1.0, "over"),
         lambda: s.judge_ordering({}),
         lambda: s.judge_slope([1, 2], [[1.0, 0.0], [1.0, 2.0]], 1.0, 0.1),
         lambda: s.judge_slope([2, 2], [[1.0, 3.0], [1.0, 2.0]], 1.0, 0.1),

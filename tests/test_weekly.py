@@ -133,7 +133,7 @@ def test_a_mistake_in_a_belief_names_its_line(path: Path, run_toy, old: str, new
     before = files(run_toy)
     with pytest.raises(ReproError, match=words) as told:
         weekly.build(run_toy.project, WEEK)
-    line = int(re.search(r"\.md:(\d+):", str(told.value))[1])  # type: ignore[index]
+    line = int(re.search(r"\.md:(\d+):", str(told.value))[1])
     text = path.read_text().splitlines()
     first = max(i for i, t in enumerate(text, 1) if t.startswith("believe:"))
     wrong = new.split("\n")[-1].strip() if BELIEF not in old else "believe: everything"
@@ -220,7 +220,7 @@ def test_any_text_is_shown_as_it_is(text: str) -> None:
     assert "\n" not in made
     assert "<!--" not in made
     html = mistune.create_markdown(escape=True, plugins=["table", "strikethrough"])(f"- x {made}\n- {made}\n")
-    shown = re.findall(r"<li>(.*?)</li>", html, re.DOTALL)  # type: ignore[arg-type]
+    shown = re.findall(r"<li>(.*?)</li>", html, re.DOTALL)
     wanted = " ".join(text.split())
     read = [" ".join(unescape(re.sub(r"^<p>|</p>$", "", line.strip())).split()) for line in shown]
     assert read == [f"x {wanted}".strip(), wanted]

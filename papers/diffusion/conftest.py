@@ -9,7 +9,7 @@ from repro.context import Context
 HERE = Context(Path())
 
 
-def one(function, **setting):  # type: ignore[no-untyped-def]
+def one(function, **setting):
     """The rows of seed 0."""
     return next(iter(function(setting, [0], HERE)))[1]
 

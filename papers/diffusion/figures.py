@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from repro.judge import JUDGED_TIERS, Evidence
+from repro.judge import Evidence
 from repro.ledger import Scalar
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
@@ -46,14 +47,12 @@ class Animation(Drawn):
         return "data:image/gif;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _rows(evidence: Evidence, experiment: str, *changes: dict[str, Scalar]) -> list[Rows]:
+def _rows(
+    evidence: Evidence, experiment: str, change: Mapping[str, Scalar] = MappingProxyType({})
+) -> list[Rows]:
     """Return the rows of each seed of an arm, of the highest tier that has any."""
-    for tier in JUDGED_TIERS:
-        if tier in evidence.ledger.experiments[experiment].tiers:
-            found = evidence.of(arm(evidence.ledger, experiment, tier=tier, change=dict(*changes)))
-            if found:
-                return [record.rows for record in found]
-    return []
+    found = recorded_arm(evidence, experiment, {}, change)
+    return [record.rows for record in evidence.of(found)] if found else []
 
 
 def _source(sources: Sources, experiment: str) -> tuple[str, list[Rows]]:

@@ -62,7 +62,7 @@ class Model:
     def loss(self, step: int, draws: int) -> Tensor:
         """Σ_t KL up to a constant, in nats, ``(S,)``: the cross-entropy with the posterior."""
         keys = tuple(randomness.key(self.ensemble.seeds, f"train/{part}", step) for part in ("data", "noise"))
-        xt, posterior, _ = drawn(self.single, self.data.float(), keys, draws)  # type: ignore[arg-type]
+        xt, posterior, _ = drawn(self.single, self.data.float(), keys, draws)
         z = predict(self.ensemble, xt, self.t)
         cost = binary_cross_entropy_with_logits(z, posterior, reduction="none")
         return cost.sum(-1).mean(-1).sum(-1)
@@ -73,8 +73,8 @@ class Model:
         parts = []
         for i in range(0, draws, 10):
             keys = tuple(randomness.key(self.ensemble.seeds, f"{stream}/{p}", i) for p in ("data", "noise"))
-            xt, posterior, _ = drawn(self.exact, self.data, keys, 10)  # type: ignore[arg-type]
-            z = predict(self.ensemble, xt.float(), self.t).double()  # type: ignore[union-attr]
+            xt, posterior, _ = drawn(self.exact, self.data, keys, 10)
+            z = predict(self.ensemble, xt.float(), self.t).double()
             cross = -posterior * logsigmoid(z) - (1 - posterior) * logsigmoid(-z)
             parts.append((cross - bernoulli_entropy(posterior)).sum(-1))
         return bound.from_kl(torch.cat(parts, dim=-1), entropies(self.exact, self.data))
@@ -88,7 +88,7 @@ class Model:
             torch.full((len(seeds), n, length), process.base_rate),
         )
         for t in range(process.T, 1, -1):
-            z = predict(self.ensemble, x.unsqueeze(1), torch.tensor([t])).squeeze(1)  # type: ignore[union-attr]
+            z = predict(self.ensemble, x.unsqueeze(1), torch.tensor([t])).squeeze(1)
             x = bernoulli(randomness.key(seeds, "sample/step", t), torch.sigmoid(z))
         return bernoulli(randomness.key(seeds, "sample/step", 1), process.step(x, process.betas[0].float()))
 

@@ -102,7 +102,7 @@ class Model:
             return self.kl(x0, stream, step).mean(-1) / x0[0, 0].numel()
 
         parameters = self.ensemble.parameters.values()
-        adam(parameters, loss, steps, learning_rate, _Ticker(tick))  # type: ignore[arg-type]
+        adam(parameters, loss, steps, learning_rate, _Ticker(tick))
         return self
 
     @torch.no_grad()

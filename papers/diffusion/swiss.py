@@ -175,7 +175,7 @@ FRAMES = (1, 5, 10, 15, 20, 25, 30, 35, 40)
 def swiss_roll_path(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Figure 1: points of the forward and of the reverse process at several times, with the drift at the latter's.
 
-    A row is one point at one time; ``frame_distance`` is the distance of the two clouds of its time.
+    A row is a point that is shown, at one time; ``frame_distance`` is that of the two whole clouds of its time.
     """
     from papers.diffusion.toy import sliced_distance
 
@@ -192,7 +192,7 @@ def swiss_roll_path(setting: Mapping[str, Any], seeds: Sequence[int], context: C
                 data = swiss_roll(randomness.key(seed, "path/data"), n)
                 forward = scale * data + variance.sqrt() * normal(randomness.key(seed, "path/q", time), n, 2)
                 distance = sliced_distance(clouds[time][i], forward)
-                for k in range(n):
+                for k in range(setting["shown"]):
                     rows.append(
                         {
                             "entry": time * 10000 + k,

@@ -125,9 +125,7 @@ LEAVES = {
         (leaves.dead_leaves_samples, {**LEAVES, "samples": 2}),
     ],
 )
-def test_a_seed_does_not_depend_on_its_neighbours(  # type: ignore[no-untyped-def]
-    function, setting, few_leaves: Context
-) -> None:
+def test_a_seed_does_not_depend_on_its_neighbours(function, setting, few_leaves: Context) -> None:
     together = dict(function(setting, [0, 2, 1], few_leaves))
     (alone,) = dict(function(setting, [2], few_leaves)).values()
     for a, b in zip(*(r if isinstance(r, list) else [r] for r in (together[2], alone)), strict=True):

@@ -109,7 +109,7 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = np.cos(axes[0] / 3 + phase)[:, None] * np.cos(axes[1] / 4 + 2 * phase)[None]
     one_colour = np.round(127.5 + 127.5 * blobs[:, :, 0]).astype(np.uint8).transpose(2, 0, 1)
 
-    def load(colours: int):  # type: ignore[no-untyped-def]
+    def load(colours: int):
         images = np.stack([one_colour] * colours, axis=1) if colours > 1 else one_colour
         return lambda root: {"train": images[:48], "test": images[48:]}
 

@@ -44,7 +44,7 @@ rates = st.lists(st.floats(0.001, 0.6), min_size=2, max_size=8)
 
 @pytest.mark.parametrize("make", [schedules.binomial, schedules.ddpm])
 @pytest.mark.parametrize("T", [0, 1])
-def test_fewer_than_two_steps_are_refused(make, T: int) -> None:  # type: ignore[no-untyped-def]
+def test_fewer_than_two_steps_are_refused(make, T: int) -> None:
     with pytest.raises(SettingError, match=f"T = {T}; a diffusion needs at least 2 steps"):
         make(T)
 

@@ -219,6 +219,6 @@ class GAT(nn.Module):
         for i, (layer, plan, graph) in enumerate(zip(self.layers, self.plan, graphs, strict=True)):
             out = layer(h, graph, None if keys is None else keys[i], self.dropout)
             if plan.skip:
-                out = out + h[graph.own]  # type: ignore[index]
+                out = out + h[graph.own]
             h = out if i == len(self.layers) - 1 else self.activation(out)
         return h

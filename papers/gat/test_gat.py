@@ -127,7 +127,7 @@ def pair(
     scores: str, concat: bool, share: bool, dtype: torch.dtype
 ) -> tuple[GraphAttention, torch.nn.Module]:
     """Our layer and PyG's with our weights."""
-    ours = GraphAttention(5, 4, 3, concat, scores, randomness.key(1, "test"), share)  # type: ignore[arg-type]
+    ours = GraphAttention(5, 4, 3, concat, scores, randomness.key(1, "test"), share)
     torch.nn.init.normal_(ours.b)
     W = ours.W.detach().flatten(1).T
     if scores == "gat":
@@ -140,7 +140,7 @@ def pair(
     else:
         theirs = GATv2Conv(5, 4, 3, concat=concat, share_weights=share)
         zero = torch.zeros(12)
-        W_target = W if share else ours.W_target.detach().flatten(1).T  # type: ignore[union-attr]
+        W_target = W if share else ours.W_target.detach().flatten(1).T
         state = {
             "lin_l.weight": W,
             "lin_l.bias": zero,
@@ -286,7 +286,7 @@ def test_the_weights_that_count() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(1, 6))
 def test_one_rule_outlasts_the_other(values: list[tuple[int, int]], patience: int) -> None:
-    run = told(*(list(map(float, x)) for x in zip(*values, strict=True)))  # type: ignore[arg-type]
+    run = told(*(list(map(float, x)) for x in zip(*values, strict=True)))
     for rule, longer in OUTLASTS.items():
         assert run.stops(rule, patience) <= run.stops(longer, patience)
 

@@ -182,7 +182,7 @@ class GCN(nn.Module):
                 break
             out = torch.relu(out)
             skip = self.residual and isinstance(H, Tensor)
-            H = out + graph.own(H) if skip else out  # type: ignore[arg-type]
+            H = out + graph.own(H) if skip else out
         return out
 
 

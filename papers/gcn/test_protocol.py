@@ -216,7 +216,7 @@ def test_unlabelled_nodes_are_neighbours_only() -> None:
     splits: Mapping[str, np.ndarray] = {"train": np.arange(10), "test": np.arange(40, 60)}
     for shared in (True, False):
         own = splits if shared else {name: [nodes] for name, nodes in splits.items()}
-        parts = [subsets(graph, PROTOCOL, 2, own, every[None]) for every in (labels, graph.labels)]  # type: ignore[arg-type]
+        parts = [subsets(graph, PROTOCOL, 2, own, every[None]) for every in (labels, graph.labels)]
         for part in ("train", "test"):
             chosen = parts[0][part].weights > 0
             assert float(parts[0][part].weights.sum()) == pytest.approx(1)

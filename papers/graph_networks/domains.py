@@ -43,7 +43,7 @@ class Pairs:
 
 def everyone(n: int) -> tuple[Tensor, Tensor]:
     """Return senders and receivers of all ordered pairs of different objects."""
-    return (~torch.eye(n, dtype=torch.bool)).nonzero().T.flip(0).unbind()  # type: ignore[return-value]
+    return (~torch.eye(n, dtype=torch.bool)).nonzero().T.flip(0).unbind()
 
 
 def _moments(

@@ -90,7 +90,7 @@ def _noise(data: Pairs, seeds: Tensor, step: int, share: float) -> tuple[Tensor,
     radius, angle = (-2 * (1 - u[..., : 2 * count]).log()).sqrt(), 2 * torch.pi * u[..., 2 * count : -1]
     normal = (radius * angle.cos()).view(*data.x.shape[:2], 2, *data.x.shape[2:])
     sd = [each(lambda p: p.std((0, 1), keepdim=True), part) for part in (data.x, data.v)]
-    return tuple(part + noised * NOISE * sd[i] * normal[:, :, i] for i, part in enumerate((data.x, data.v)))  # type: ignore[return-value]
+    return tuple(part + noised * NOISE * sd[i] * normal[:, :, i] for i, part in enumerate((data.x, data.v)))
 
 
 Predict = Callable[[Pairs], Tensor]

@@ -133,5 +133,5 @@ def _weights(trainer: Trainer, i: int, batch: Batch) -> Tensor:
     net = trainer.network(i)
     own = Batch(batch.tokens[i], batch.bonds[i], (batch.pairs[0][i],), batch.nodes[i], batch.encoding[i])
     h, _ = net.embed(own)
-    w = net.layers[0].attention(h, own.pairs[0])[0]  # type: ignore[operator]
+    w = net.layers[0].attention(h, own.pairs[0])[0]
     return w / w.sum(-1, keepdim=True)

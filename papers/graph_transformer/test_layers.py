@@ -191,7 +191,7 @@ def test_weights_are_a_softmax_over_neighbours() -> None:
     net = small()
     batch, _ = some_graphs([9, 14]).batch(torch.arange(2))
     h, _ = net.embed(batch)
-    w = net.layers[0].attention(h, batch.pairs[0])  # type: ignore[operator]
+    w = net.layers[0].attention(h, batch.pairs[0])
     assert w.shape == (2, 4, 14, 14)
     assert ((w > 0) == (batch.pairs[0] > 0).unsqueeze(1)).all()
 

@@ -339,7 +339,7 @@ def test_dirichlet_energy_is_a_sum_over_edges() -> None:
         a, b = np.triu(g.adjacency).nonzero()
         energy += np.square(scaled[a] - scaled[b]).sum()
         norm += np.square(h).sum()
-    assert rows[0]["dirichlet_energy"] == pytest.approx(energy / norm, rel=1e-4)  # type: ignore[index]
+    assert rows[0]["dirichlet_energy"] == pytest.approx(energy / norm, rel=1e-4)
 
 
 def test_size_transfer_gives_a_positive_error_at_every_size(tmp_path: Path) -> None:
@@ -350,8 +350,8 @@ def test_size_transfer_gives_a_positive_error_at_every_size(tmp_path: Path) -> N
     }  # fmt: skip
     for change in ({}, {"trained_on": "same_size"}, {"model": "degree", "encoding": "none"}):
         ((_, rows),) = experiments.size_transfer({**setting, **change}, [0], Context(tmp_path))
-        assert [row["size"] for row in rows] == [1, 2, 4]  # type: ignore[index]
-        assert all(0 < row["test_error"] <= 100 for row in rows)  # type: ignore[index]
+        assert [row["size"] for row in rows] == [1, 2, 4]
+        assert all(0 < row["test_error"] <= 100 for row in rows)
 
 
 def test_the_benchmark_compares_equals_and_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:

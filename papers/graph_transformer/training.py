@@ -165,7 +165,7 @@ class Trainer:
             batch, targets = data.batch(index, self.blocks)
             batch = flip_signs(batch, self.setting["sign_flip"], self.ensemble.seeds.cpu(), self.steps)
             self.adam.zero_grad(set_to_none=True)
-            self.loss(self.ensemble(per_seed=(batch,)), targets).sum().backward()  # type: ignore[arg-type]
+            self.loss(self.ensemble(per_seed=(batch,)), targets).sum().backward()
             self._step()
             self.steps += 1
 
@@ -193,7 +193,7 @@ class Trainer:
         seeds, losses, accuracy = len(self.ensemble), [], Accuracy()
         for index in torch.arange(len(data), device=self.device).split(self.setting["batch"]):
             batch, targets = data.batch(index.expand(seeds, -1), self.blocks)
-            out = self.ensemble(per_seed=(batch,))  # type: ignore[arg-type]
+            out = self.ensemble(per_seed=(batch,))
             losses.append(self.loss(out, targets))
             if not self.task.graph_level:
                 accuracy.add(*hits(out, targets))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -115,11 +116,19 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
     return Drawn(fig, "What each deviation changes", alt, caption)
 
 
-def recorded_arm(evidence: Evidence, experiment: str, setting: Mapping[str, Scalar]) -> Arm | None:
-    """Return an experiment's arm at the highest judged tier that has records of it; None where none has."""
+def recorded_arm(
+    evidence: Evidence,
+    experiment: str,
+    setting: Mapping[str, Scalar],
+    change: Mapping[str, Scalar] = MappingProxyType({}),
+) -> Arm | None:
+    """Return an experiment's arm at the highest judged tier that has records of it; None where none has.
+
+    ``change`` wins over what a tier reduces, as a control's does.
+    """
     for tier in JUDGED_TIERS:
         if tier in evidence.ledger.experiments[experiment].tiers:
-            found = arm(evidence.ledger, experiment, setting, tier=tier)
+            found = arm(evidence.ledger, experiment, setting, tier=tier, change=change)
             if evidence.of(found):
                 return found
     return None

@@ -410,8 +410,8 @@ def test_what_is_not_finite_never_becomes_a_number(bad: float) -> None:
         lambda: s.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[3]),
         lambda: s.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[1, 2]),
         lambda: s.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[]),
-        lambda: s.judge_all_hold(np.array([True, True])),
-        lambda: s.judge_all_hold([0.0, 0.0], np.nan),
+        lambda: s.judge_all_hold([np.array([True, True])]),
+        lambda: s.judge_all_hold([[0.0, 0.0]], np.nan),
         lambda: s.holm([0.1, np.nan]),
     ],
 )
@@ -452,7 +452,7 @@ def test_family_keeps_order_tells_why_and_ignores_what_was_not_tested() -> None:
     close = s.judge_value(X, Published(3.5), 2.1, None)
     far = s.judge_value(X, Published(6.2), 1.2, True)
     single = s.judge_value([1.0], Published(1.0), 1.0, None)
-    check, missing = s.judge_all_hold([0.0, 0.0]), Decision(Outcome.blocked, reasons=("No data.",))
+    check, missing = s.judge_all_hold([[0.0], [0.0]]), Decision(Outcome.blocked, reasons=("No data.",))
     assert [d.outcome for d in (close, far)] == ["reproduced", "contradicted"]
     before = [close, single, sure, check, far, missing]
     after = s.apply_family(before)
@@ -557,13 +557,15 @@ def test_peak_is_calibrated_on_a_flat_curve() -> None:
 
 
 def test_property_by_counterexample() -> None:
-    assert s.judge_all_hold([0.0, 1e-9, -1e-9], 1e-8).outcome is Outcome.reproduced
-    assert s.judge_all_hold([0.0], 1e-8).outcome is Outcome.inconclusive
+    assert s.judge_all_hold([[0.0, 1e-9], [-1e-9]], 1e-8).outcome is Outcome.reproduced
+    assert s.judge_all_hold([[0.0, 0.0]], 1e-8).outcome is Outcome.reproduced
+    assert s.judge_all_hold([[0.0]], 1e-8).outcome is Outcome.inconclusive
     assert s.judge_all_hold([]).outcome is Outcome.inconclusive
-    for bad in (1e-7, np.nan, np.inf):
-        d = s.judge_all_hold([0.0, 0.0, bad], 1e-8)
+    for bad in (1e-7, -1e-7, np.nan, np.inf):
+        d = s.judge_all_hold([[0.0, 0.0], [0.0, bad, bad]], 1e-8)
         assert d.outcome is Outcome.contradicted
-        assert "1 of 3" in d.reasons[0]
+        assert d.n == 2
+        assert "1 of 2 runs" in d.reasons[0]
 
 
 def test_import_is_light() -> None:

@@ -153,7 +153,7 @@ def _bounds(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
     axis.set_xlim(0, 13.6)
     axis.set_xlabel("K - L_null [bits per point, sequence or pixel]")
     axis.grid(axis="y", visible=False)
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    fig.legend(handles=handles, loc="outside lower center", ncols=(len(handles) + 1) // 2)
     yield Drawn(
         fig,
         "Table 1: bounds above the equilibrium",

@@ -262,7 +262,7 @@ def decide(
     if isinstance(claim, GeneralisationClaim):
         return _generalisation(evidence, claim, tier, change)
     if isinstance(claim, PropertyClaim):
-        return statistics.judge_all_hold(_trials(evidence, arms, quantity), claim.at_most)
+        return statistics.judge_all_hold(_runs(evidence, arms, quantity), claim.at_most)
     values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
     if isinstance(claim, ThresholdClaim):
         return statistics.judge_threshold(values, claim.bound, claim.direction, overlap)
@@ -296,12 +296,13 @@ def _generalisation(
     return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
 
 
-def _trials(evidence: Evidence, arms: Sequence[Arm], quantity: str) -> list[float]:
-    """Return every value there is; ValueError where there is none, or one that is no number."""
-    values = [v for arm in arms for trial in evidence.trials(arm, quantity).values() for v in trial]
+def _runs(evidence: Evidence, arms: Sequence[Arm], quantity: str) -> list[list[float]]:
+    """Return every run's values; ValueError where there is none, or one that is no number."""
+    runs = [run for arm in arms for run in evidence.trials(arm, quantity).values() if run]
+    values = [v for run in runs for v in run]
     if not values or any(np.isnan(values)):
         raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} values are not a number.")
-    return values
+    return runs
 
 
 def _audit(values: Sequence[float], claim: AuditClaim) -> Decision:
@@ -327,7 +328,8 @@ def _measured(claim: Claim, decision: Decision, evidence: Evidence, tier: Tier) 
     """Put a decision's estimate on the scale of the measured quantity."""
     if isinstance(claim, AuditClaim | PropertyClaim):
         arms = claim_arms(evidence.ledger, claim, tier)
-        return {"measured": max(_trials(evidence, arms, claim.measure.quantity), key=abs)}
+        runs = _runs(evidence, arms, claim.measure.quantity)
+        return {"measured": max((v for run in runs for v in run), key=abs)}
     estimate = decision.estimate
     if estimate is None:
         return {}

@@ -394,17 +394,18 @@ def judge_peak(
     return Decision(outcome, lead.estimate, None, None, lead.n, (text, *lead.reasons), yes, no, seeds)
 
 
-def judge_all_hold(values: Values, tolerance: float = 0.0) -> Decision:
-    """Does a property hold in every trial? values: by how much each trial violates it, 0 for not at all.
+def judge_all_hold(runs: Sequence[Values], tolerance: float = 0.0) -> Decision:
+    """Does a property hold in every run? runs: by how much each of a run's checks violates it, 0 for not at all.
 
-    A deterministic check, no p-values: one trial with |value| > tolerance, or not finite, is `contradicted`;
-    none in at least two `reproduced`. ValueError for booleans, which could mean either, or a bad tolerance.
+    A deterministic check, no p-values: one violation above the tolerance, or not finite, is `contradicted`; none in
+    at least two checks `reproduced`. What is counted are runs, since the checks of one are not independent.
+    ValueError for booleans, which could mean either, or a bad tolerance.
     """
-    x = np.asarray(values)
-    if x.dtype == np.bool_ or not 0 <= tolerance < inf:
+    checks = [np.asarray(run) for run in runs]
+    if any(x.dtype == np.bool_ for x in checks) or not 0 <= tolerance < inf:
         raise ValueError("Needs the size of each violation, not a boolean, and a tolerance of at least 0.")
-    held = np.abs(x.astype(np.float64).ravel()) <= tolerance
-    n, fails = held.size, int(np.count_nonzero(~held))
-    outcome = Outcome.contradicted if fails else Outcome.reproduced if n >= 2 else Outcome.inconclusive
-    text = f"{fails} of {n} trials break the property by more than {tolerance:g}."
+    broken = [not np.all(np.abs(x.astype(np.float64)) <= tolerance) for x in checks]
+    n, fails, enough = len(checks), sum(broken), sum(x.size for x in checks) >= 2
+    outcome = Outcome.contradicted if fails else Outcome.reproduced if enough else Outcome.inconclusive
+    text = f"{fails} of {n} runs break the property by more than {tolerance:g}."
     return Decision(outcome, margin=tolerance, n=n, reasons=(text,))

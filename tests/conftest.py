@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from repro.evidence import Evidence, gather
 from repro.freshness import identity
-from repro.judge import Evidence, Verdict, gather, judge
+from repro.judge import Verdict, judge
 from repro.ledger import Ledger, Setting, Tier
 from repro.plan import Job, jobs, resolve
 from repro.project import Project

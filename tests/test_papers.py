@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from repro.errors import DataUnavailable, ReproError
-from repro.judge import Evidence, judge
+from repro.evidence import Evidence
+from repro.judge import judge
 from repro.ledger import TIERS, Ledger
 from repro.plan import jobs
 from repro.project import Project, find_project

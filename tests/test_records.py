@@ -17,8 +17,9 @@ import pytest
 
 from repro import provenance
 from repro.errors import RecordDamaged, ReproError
+from repro.evidence import gather
 from repro.freshness import is_stale
-from repro.judge import gather, judge
+from repro.judge import judge
 from repro.plan import canonical
 from repro.provenance import code_hash, code_modules
 from repro.records import (

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from repro.errors import RecordDamaged
-from repro.judge import gather, judge
+from repro.evidence import gather
+from repro.judge import judge
 from repro.planning import cost, needs, total
 from repro.records import levels_file, note_levels, read_levels
 from repro.reference import keep

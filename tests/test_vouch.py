@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import Ask, Toy
 
 from repro.errors import RecordDamaged, ReproError
+from repro.evidence import gather
 from repro.freshness import Vouched, is_vouched_for, vouched_file
-from repro.judge import gather
 from repro.lineage import lineage
 from repro.reference import keep
 from repro.report.readme import BEGIN, END

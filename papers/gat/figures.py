@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from repro.judge import Evidence
+from repro.evidence import Evidence
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, Drawn, new_figure
 from repro.report.figures import (

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from repro.evidence import Evidence
 from repro.generalisation import breaking_point, ratios
-from repro.judge import Evidence
 from repro.plan import Arm
 from repro.report.animation import Film, Take
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from repro.judge import Evidence
+from repro.evidence import Evidence
 from repro.ledger import Ledger
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure

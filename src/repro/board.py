@@ -11,8 +11,9 @@ from rich.table import Table
 
 from repro.deviations import effects
 from repro.drift import Drift, power
+from repro.evidence import Evidence
 from repro.exceptions import excuse
-from repro.judge import Evidence, Verdict, judge
+from repro.judge import Verdict, judge
 from repro.ledger import TIERS
 from repro.lineage import command, lineage
 from repro.plan import jobs

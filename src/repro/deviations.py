@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from repro import statistics
-from repro.judge import JUDGED_TIERS, Evidence, choose_tier, decide
+from repro.evidence import Evidence
+from repro.judge import JUDGED_TIERS, choose_tier, decide
 from repro.ledger import Claim, Deviation, Scalar
 from repro.plan import Arm, claim_arms, deviation_arms
 from repro.statistics import Decision, Estimate

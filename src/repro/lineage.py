@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repro.judge import Evidence
+from repro.evidence import Evidence
 from repro.ledger import TIERS, Claim, Ledger
 from repro.plan import Arm, claim_arms, setting_hash
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repro.judge import Evidence, Verdict
+from repro.evidence import Evidence
+from repro.judge import Verdict
 from repro.ledger import Claim, Ledger, Tier
 from repro.plan import Arm, claim_arms
 

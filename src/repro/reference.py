@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from repro.errors import ReproError
-from repro.judge import Evidence, gather
+from repro.evidence import Evidence, gather
 from repro.project import Project
 from repro.records import note_levels, write_parquet
 from repro.report.readme import refresh, refreshed

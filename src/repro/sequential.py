@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from repro.judge import Verdict, gather, judge
+from repro.evidence import gather
+from repro.judge import Verdict, judge
 from repro.ledger import Ledger, Tier
 from repro.plan import Arm, Job, jobs
 from repro.planning import cost

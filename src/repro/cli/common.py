@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
-    from repro.judge import Evidence
+    from repro.evidence import Evidence
     from repro.project import Project
 
 
@@ -58,6 +58,6 @@ def folder_named(project: Project, records: str) -> Path:
 
 def evidence_of(project: Project, paper: str, records: str) -> Evidence:
     """Return what the named records hold of a paper."""
-    from repro.judge import gather
+    from repro.evidence import gather
 
     return gather(project, project.ledger(paper), folder_named(project, records))

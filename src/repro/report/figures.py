@@ -8,7 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from repro.deviations import effects
-from repro.judge import JUDGED_TIERS, Evidence, Verdict
+from repro.evidence import Evidence
+from repro.judge import JUDGED_TIERS, Verdict
 from repro.ledger import Ledger, Scalar
 from repro.plan import Arm, arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure

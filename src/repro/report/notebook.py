@@ -9,8 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from repro.deviations import turned
+from repro.evidence import Evidence, gather
 from repro.exceptions import known_exceptions
-from repro.judge import Evidence, Verdict, gather, judge
+from repro.judge import Verdict, judge
 from repro.ledger import Ledger
 from repro.project import Project, find_project
 from repro.report import found, tables

@@ -9,7 +9,8 @@ from dataclasses import replace
 from repro.deviations import turned
 from repro.drift import corrected, drift
 from repro.errors import ReproError
-from repro.judge import Evidence, Verdict, judge
+from repro.evidence import Evidence
+from repro.judge import Verdict, judge
 from repro.ledger import Claim, Ledger
 from repro.plan import claim_arms
 from repro.planning import needs

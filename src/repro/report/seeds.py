@@ -8,8 +8,9 @@ from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
+from repro.evidence import Evidence
 from repro.generalisation import ratios
-from repro.judge import Evidence, Verdict, overlap_of
+from repro.judge import Verdict, overlap_of
 from repro.ledger import (
     Claim,
     CurveClaim,

@@ -10,8 +10,9 @@ from textwrap import fill
 import numpy as np
 from matplotlib.axes import Axes
 
+from repro.evidence import Evidence
 from repro.generalisation import Errors
-from repro.judge import JUDGED_TIERS, Evidence
+from repro.judge import JUDGED_TIERS
 from repro.ledger import GeneralisationClaim, Ledger, Tier
 from repro.plan import Arm, generalisation_arms
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure

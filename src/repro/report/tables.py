@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from repro import words
 from repro.deviations import effects
-from repro.judge import Evidence, Verdict
+from repro.evidence import Evidence
+from repro.judge import Verdict
 from repro.ledger import Ledger
 
 

@@ -197,6 +197,7 @@ def test_a_plan_says_how_many_seeds_and_what_they_cost(toy) -> None:
 
 
 def test_the_plan_is_shown(toy, ask) -> None:
+    assert ask("plan", "toy").out.count("no runs whose spread") == 1, "one line for all that has no runs"
     toy.run("full")
     shown = ask("plan", "toy")
     assert shown.code == 0

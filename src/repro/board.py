@@ -234,11 +234,14 @@ def print_needs(evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
         )
     if known:
         console.print(table)
+    for need in known:
+        tier = f" --tier {tiers[need.claim]}" if tiers[need.claim] else ""
+        command = f"repro run {paper} --claim {need.claim}{tier} --seeds {need.seeds}"
+        console.print(f"[bold]{escape(need.claim)}[/]: {escape(command)}", highlight=False)
+    unknown: dict[str, list[str]] = {}
     for need in found:
         if need.seeds is None:
-            console.print(f"[bold]{escape(need.claim)}[/]: {escape(need.why)}", highlight=False)
-        else:
-            tier = f" --tier {tiers[need.claim]}" if tiers[need.claim] else ""
-            command = f"repro run {paper} --claim {need.claim}{tier} --seeds {need.seeds}"
-            console.print(f"[bold]{escape(need.claim)}[/]: {escape(command)}", highlight=False)
+            unknown.setdefault(need.why, []).append(need.claim)
+    for why, claims in unknown.items():  # most have no runs: one line for them all
+        console.print(f"[bold]{escape(', '.join(claims))}[/]: {escape(why)}", highlight=False)
     console.print(f"[bold]{escape(paper)}[/]: about {duration(total(evidence, found, verdicts))} in all")

@@ -238,12 +238,15 @@ def test_a_reference_that_has_learned_nothing_decides_nothing(toy) -> None:
     assert one(toy, "G1", records).outcome == "reproduced"
 
 
-def test_the_own_training_sizes_as_reference_must_be_learned() -> None:
-    good, bad = errors(lambda n: 0.1), errors(lambda n: 0.1 if n != 6 else 0.9)
+def test_the_nearest_training_sizes_as_reference_must_be_learned() -> None:
+    """Others are divided by nowhere, and need not even have been tested."""
+    good, bad = errors(lambda n: 0.1), errors(lambda n: 0.1 if n != max(TRAINED) else 0.9)
     assert not_learned(good, TRAINED, {}, [16], 0.5) is None
+    assert not_learned(good, [min(TRAINED) - 1, *TRAINED], {}, [16], 0.5) is None
     found = not_learned(bad, TRAINED, {}, [16], 0.5)
     assert found is not None
-    assert "at size 6 (0." in found.reasons[0]
+    assert f"at size {max(TRAINED)} (0." in found.reasons[0]
+    assert not_learned(bad, TRAINED, {}, [min(TRAINED) - 1], 0.5) is None
 
 
 @pytest.mark.parametrize(

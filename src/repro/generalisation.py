@@ -46,6 +46,11 @@ def _logarithm(error: float) -> float:
     return log(error)
 
 
+def _nearest(trained: Sequence[float], size: float) -> list[float]:
+    gap = min(abs(t - size) for t in trained)
+    return [t for t in trained if abs(t - size) == gap]
+
+
 def ratios(errors: Errors, trained: Sequence[float], relative_to: RelativeTo, same_size: Errors) -> Ratios:
     """Return the log ratios at every size outside the training sizes.
 
@@ -69,8 +74,7 @@ def ratios(errors: Errors, trained: Sequence[float], relative_to: RelativeTo, sa
             if relative_to == "same_size":
                 reference = [same_size[seed][size]] if size in same_size.get(seed, {}) else []
             elif relative_to == "training_sizes":
-                gap = min(abs(t - size) for t in trained)
-                reference = [curve[t] for t in trained if abs(t - size) == gap and t in curve]
+                reference = [curve[t] for t in _nearest(trained, size) if t in curve]
             else:
                 reference = [1.0]
             if reference:
@@ -207,15 +211,18 @@ def not_learned(
     """Return an inconclusive decision unless every reference error is shown to lie below ``bound``; else None.
 
     Args:
-        errors: of the model under test; its errors at ``trained`` are the reference unless ``same_size`` is given.
+        errors: of the model under test; unless ``same_size`` is given, the reference are its errors at the training
+            sizes nearest to ``sizes``, those that :func:`ratios` divides by.
         trained: the training sizes.
         same_size: of models trained at each size.
         sizes: the sizes compared.
         bound: pre-registered.
     """
-    reference, at = (same_size, sizes) if same_size else (errors, trained)
+    reference, at = same_size, set(sizes)
+    if not same_size:
+        reference, at = errors, {t for size in sizes for t in _nearest(trained, size)}
     open_ = []
-    for size in at:
+    for size in sorted(at):
         logs = [_logarithm(curve[size]) for curve in reference.values() if size in curve]
         if not logs or _test(logs, bound, "below").outcome is not Outcome.reproduced:
             open_.append(f"{size:g}" + (f" ({exp(float(np.mean(logs))):.3g})" if logs else " (no runs)"))

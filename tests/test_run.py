@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -549,6 +550,26 @@ def test_a_gpu_is_asked_for_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100 * 2**30, 140 * 2**30))
     assert memory("cuda") == 50 * 2**30
     assert 0 < memory("cpu") <= MEMORY_LIMIT
+
+
+def test_what_leaves_the_gpu_alone_says_so(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger's `device: cpu` reaches the experiment and its records, on a machine with a GPU."""
+    gpu = {"device": "cuda", "gpu": "a GPU", "cuda": "13.0", "threads": 1}
+    monkeypatch.setattr("repro.run._prepare", lambda *_: gpu)
+    monkeypatch.setattr("repro.run.memory", lambda device: {"cpu": 1, "cuda": 2}[device])
+    toy.run("quick")
+    assert {json.dumps(r.environment, sort_keys=True) for r in read_folder(toy.folder, "toy")[0]} == {
+        json.dumps(gpu, sort_keys=True)
+    }
+    toy.edit("function: experiments.train\n", "function: experiments.train\n    device: cpu\n")
+    shutil.rmtree(toy.folder)
+    toy.run("quick")
+    records, _ = read_folder(toy.folder, "toy")
+    found = {(r.experiment == "train", json.dumps(r.environment, sort_keys=True)) for r in records}
+    assert found == {
+        (True, json.dumps({"device": "cpu", "threads": 1})),
+        (False, json.dumps(gpu, sort_keys=True)),
+    }
 
 
 def test_a_bar_without_terminal_tells_now_and_then(toy) -> None:

@@ -88,7 +88,7 @@ def measured(
     wrong = solved = positive = torch.zeros(len(seeds), dtype=torch.long)
     at_once = min(graphs, whole(AT_ONCE / size**2))
     for start in range(0, graphs, at_once):
-        data = task(setting, numbers, f"test/{start}", 0, at_once, size)
+        data = task(setting, numbers, f"test/{start}", 0, min(at_once, graphs - start), size)
         nodes, edges = predict(data)
         mistakes = (nodes != data.nodes).sum(-1) + (edges != data.edges).sum((-1, -2))
         wrong = wrong + mistakes.sum(1)

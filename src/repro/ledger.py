@@ -116,6 +116,7 @@ class Experiment(Strict):
         index: the name of the row index (a size, a depth, a step), if a record has several rows.
         data: names of data sets (``data/<name>.dvc``) without which it cannot run.
         alone: it measures time, so that nothing else may run beside it.
+        device: ``cpu`` if it computes on the processor whatever GPU there is; its records then say so.
         folds: seeds are the folds of cross-validations with so many folds; their training sets overlap, and the
             tests allow for it.
     """
@@ -128,6 +129,7 @@ class Experiment(Strict):
     index: str | None = None
     data: list[str] = []
     alone: bool = False
+    device: Literal["any", "cpu"] = "any"
     folds: int | None = Field(default=None, ge=2)
     tiers: dict[Tier, TierPlan]
 

@@ -556,6 +556,9 @@ def test_what_leaves_the_gpu_alone_says_so(toy, monkeypatch: pytest.MonkeyPatch)
     """A ledger's `device: cpu` reaches the experiment and its records, on a machine with a GPU."""
     gpu = {"device": "cuda", "gpu": "a GPU", "cuda": "13.0", "threads": 1}
     monkeypatch.setattr("repro.run._prepare", lambda *_: gpu)
+    monkeypatch.setattr(
+        "repro.run.environment", lambda _, device, threads: {"device": device, "threads": threads}
+    )
     monkeypatch.setattr("repro.run.memory", lambda device: {"cpu": 1, "cuda": 2}[device])
     toy.run("quick")
     assert {json.dumps(r.environment, sort_keys=True) for r in read_folder(toy.folder, "toy")[0]} == {

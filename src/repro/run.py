@@ -122,13 +122,15 @@ def run(
     (folder / paper).mkdir(
         parents=True, exist_ok=True
     )  # if this cannot be, let it fail before hours of computing
-    machine = _prepare(project, device, threads)
+    machine = processor = _prepare(project, device, threads)
+    if machine["device"] != "cpu":
+        processor = environment(project.root, "cpu", machine["threads"])
     codes = {name: _load(project, ledger, name) for name in dict.fromkeys(job.experiment for job, _ in todo)}
     for job, seeds in todo:
         progress.job(job)
         try:
             pinned = ledger.experiments[job.experiment].device == "cpu"
-            here = _on_the_processor(machine) if pinned else machine
+            here = processor if pinned else machine
             _run_job(project, ledger, job, seeds, folder, codes[job.experiment], here, progress, outcome)
         except DataUnavailable as missing:
             outcome.blocked[job.name] = str(missing)
@@ -173,11 +175,6 @@ def _prepare(project: Project, device: str, threads: int | None) -> dict[str, An
     if device == "cuda" and not torch.cuda.is_available():
         raise ReproError("--device cuda: torch finds no GPU here; use --device cpu or auto")
     return environment(project.root, device, torch.get_num_threads())
-
-
-def _on_the_processor(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the environment of what leaves the GPU alone."""
-    return {name: what for name, what in machine.items() if name not in ("gpu", "cuda")} | {"device": "cpu"}
 
 
 def memory(device: str) -> int:

@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "generalisation": {"statistics"},
     "evidence": {"data", "errors", "freshness", "ledger", "plan", "project", "records", "statistics"},
     "judge": {"evidence", "generalisation", "ledger", "plan", "statistics"},
-    "context": set(),
+    "checkpoint": {"records"},
+    "context": {"checkpoint"},
     "randomness": set(),
     "noise": {"randomness"},
     "stopping": set(),
@@ -45,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 TORCH = {
     "run",
+    "checkpoint",
     "ensemble",
     "randomness",
     "noise",
@@ -54,7 +56,11 @@ TORCH = {
     "physics",
     "provenance",
 }
-TORCH_LATE = {"run", "provenance"}  # only inside functions: who plans or judges must not load it
+TORCH_LATE = {
+    "run",
+    "checkpoint",
+    "provenance",
+}  # only inside functions: who plans or judges must not load it
 
 
 def imports(path: Path, module: str, top_only: bool = False) -> set[str]:

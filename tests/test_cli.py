@@ -42,6 +42,7 @@ MISTAKES: dict[tuple[str, ...], list[str]] = {
     ("explain", "V2"): ["no claim `V2`", "V1"],
     ("explain", "T1-a-lwo"): ["T1-a-low"],
     ("status", "--records", "refrence"): ["--records refrence"],
+    ("status", "toi"): ["toi", "toy"],
     ("data", "fetch", "corpsu"): ["'corpsu'", "Known"],
     ("keep", "tyo"): ["did you mean `toy`?"],
     ("new", "toy"): ["`toy`", "exists"],

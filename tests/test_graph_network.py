@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from repro.ensemble import Ensemble
-from repro.nn import graph_network
+from repro.nn import mlp
 from repro.nn.graph_network import (
     VARIANTS,
     Attributes,
@@ -136,7 +136,7 @@ def test_layers_have_the_gradients_of_their_formula(
     widths: tuple[int, ...], activate_last: bool, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For one seed, for several at once and for several one after the other, against torch's own operations."""
-    monkeypatch.setattr(graph_network, "MANY", many)
+    monkeypatch.setattr(mlp, "MANY", many)
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -152,14 +152,9 @@ def test_layers_have_the_gradients_of_their_formula(
         if activate_last or i < len(weights) - 1:
             plain = plain.relu()
     wanted = torch.autograd.grad(plain.square().sum(), [x, *weights, *biases])
-    together = graph_network.Layers.apply(x, activate_last, *weights, *biases)[0]
-    alone = [
-        graph_network.Layers.apply(x[s], activate_last, *(p[s] for p in (*weights, *biases)))[0]
-        for s in range(3)
-    ]
-    mapped = torch.vmap(lambda *p: graph_network.Layers.apply(p[0], activate_last, *p[1:])[0])(
-        x, *weights, *biases
-    )
+    together = mlp.Layers.apply(x, activate_last, *weights, *biases)[0]
+    alone = [mlp.Layers.apply(x[s], activate_last, *(p[s] for p in (*weights, *biases)))[0] for s in range(3)]
+    mapped = torch.vmap(lambda *p: mlp.Layers.apply(p[0], activate_last, *p[1:])[0])(x, *weights, *biases)
     for found in (together, torch.stack(alone), mapped):
         torch.testing.assert_close(found, plain)
         gradients = torch.autograd.grad(found.square().sum(), [x, *weights, *biases])

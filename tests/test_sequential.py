@@ -197,6 +197,8 @@ def test_a_plan_says_how_many_seeds_and_what_they_cost(toy) -> None:
 
 
 def test_the_plan_is_shown(toy, ask) -> None:
+    assert ask("plan", "toy").out.replace("\n", " ").startswith("toy: no records here")
+    toy.run("full", "growth")
     assert ask("plan", "toy").out.count("no runs whose spread") == 1, "one line for all that has no runs"
     toy.run("full")
     shown = ask("plan", "toy")

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from papers.graph_networks.training import Rows
+from papers.graph_networks.training import Rows, on
 from repro.context import Context
 from repro.physics import balls, nbody, string
 
@@ -60,10 +60,9 @@ def calibrate(scenes: int = 600) -> tuple[float, float]:
 def baselines(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Measure the constant-velocity baseline, on scenes that calibrated nothing."""
     for (seed,) in context.chunks(seeds, 1, largest=1):
-        yield (
-            seed,
-            [
+        with on(context.device):
+            rows = [
                 {"size": n, "constant_velocity_error": constant_velocity_error(setting, LATER + seed, n)}
                 for n in SIZES[setting["domain"]]
-            ],
-        )
+            ]
+        yield seed, rows

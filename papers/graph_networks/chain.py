@@ -13,7 +13,6 @@ from papers.graph_networks.model import demo_network
 from papers.graph_networks.training import (
     Rows,
     Sizes,
-    Tick,
     by_size,
     capped,
     draw,
@@ -24,7 +23,7 @@ from papers.graph_networks.training import (
     whole,
 )
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.nn.graph_network import Attributes, Widths
 from repro.nn.topology import Chain
@@ -107,7 +106,7 @@ Trained = tuple[Predict, Attributes]
 """A network, and the range of its inputs in training."""
 
 
-def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], tick: Tick) -> Trained:
+def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], work: Work) -> Trained:
     """Train one network per seed on chains of ``sizes``; return it with the range of its inputs.
 
     Every batch holds chains of one size, which changes from step to step. Per step all networks see about as many
@@ -124,7 +123,9 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
     widths = Widths(*(part.shape[-1] for part in pools[sizes[0]][0]))
     variant = "full" if setting["model"] == "graph_network" else "independent"
     ensemble = Ensemble(
-        lambda seed: demo_network(widths, Widths(0, 2, 0), setting["width"], seed, variant), seeds
+        lambda seed: demo_network(widths, Widths(0, 2, 0), setting["width"], seed, variant),
+        seeds,
+        torch.get_default_device(),
     )
 
     def predict(graph: Attributes, topology: Chain) -> Tensor:
@@ -140,9 +141,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
         found = predict(Attributes(*(pick(part, index) for part in graph)), Chain(n, fixed_ends=True))
         return (found - pick(target, index)).square().sum(-1).mean((1, 2))
 
-    fit(
-        ensemble, loss, setting["steps"], setting["learning_rate"], lambda step: tick(step / setting["steps"])
-    )
+    fit(ensemble, loss, setting["steps"], setting["learning_rate"], work)
     return torch.no_grad()(predict), support
 
 
@@ -264,10 +263,10 @@ def floor_error(setting: Mapping[str, Any], seeds: Tensor, masses: int, mean_squ
 
 
 def train_and_test(
-    setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], tick: Tick
+    setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], work: Work
 ) -> tuple[Trained, Tensor]:
     """Return what :func:`train` does, and the mean square of the one-step error at the training sizes, ``(S,)``."""
-    trained, numbers = train(setting, seeds, sizes, tick), torch.tensor(list(seeds))
+    trained, numbers = train(setting, seeds, sizes, work), torch.tensor(list(seeds))
     own = [one_step(setting, numbers, n, trained[0]).error.mean((1, 2)) for n in sizes]
     return trained, torch.stack(own).mean(0)
 
@@ -285,4 +284,4 @@ def measured(
 def chain(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Train on the training sizes, or at each tested size by itself, and test on every size."""
     for chunk in context.chunks(seeds, 60_000 * setting["train_scenes"] + 1e8, largest=5):
-        yield from by_size(setting, chunk, context.tick, SIZES, train_and_test, measured)
+        yield from by_size(setting, chunk, context, SIZES, train_and_test, measured)

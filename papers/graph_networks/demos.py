@@ -11,9 +11,9 @@ from torch.nn.functional import softplus
 
 from papers.graph_networks.demo_tasks import TASKS, Task
 from papers.graph_networks.model import Labeller
-from papers.graph_networks.training import Rows, Sizes, Tick, by_size, fit, whole
+from papers.graph_networks.training import Rows, Sizes, by_size, fit, whole
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.nn.graph_network import Widths
 
@@ -29,7 +29,7 @@ def task(setting: Mapping[str, Any], seeds: Tensor, stream: str, step: int, grap
     return TASKS[setting["task"]](randomness.key(seeds, f"{stream}/{size}", step), graphs, size)
 
 
-def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], tick: Tick) -> Predict:
+def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], work: Work) -> Predict:
     """Train one network per seed on graphs that are drawn anew in every step, all of one size per step.
 
     Per step all networks see about as many nodes, whatever the size. The loss is the demos': the cross-entropies of
@@ -40,6 +40,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
     ensemble = Ensemble(
         lambda seed: Labeller(widths, setting["width"], setting["pooling"], setting["core_steps"], seed),
         seeds,
+        torch.get_default_device(),
     )
     mean_size = sum(SIZES.trained) / len(SIZES.trained)
 
@@ -49,9 +50,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
         nodes, edges = ensemble(per_seed=[data.graph, data.mask])  # (S, steps, B, ..., 2)
         return surprise(nodes, data.nodes, None) + surprise(edges, data.edges, data.mask)
 
-    fit(
-        ensemble, loss, setting["steps"], setting["learning_rate"], lambda step: tick(step / setting["steps"])
-    )
+    fit(ensemble, loss, setting["steps"], setting["learning_rate"], work)
 
     @torch.no_grad()
     def predict(data: Task) -> tuple[Tensor, Tensor]:
@@ -104,4 +103,4 @@ def measured(
 def demo(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Train on the training sizes, or at each tested size by itself, and test on every size."""
     for chunk in context.chunks(seeds, 2e8, largest=3):
-        yield from by_size(setting, chunk, context.tick, SIZES, train, measured)
+        yield from by_size(setting, chunk, context, SIZES, train, measured)

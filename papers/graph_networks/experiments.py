@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from papers.graph_networks.domains import TRAINED, Pairs, pairs
+from papers.graph_networks.domains import STEPS, TRAINED, Pairs, pairs
 from papers.graph_networks.model import Flat, InteractionNetwork
-from papers.graph_networks.training import Plateau, Rows, draw, each, fit, part_of, whole
+from papers.graph_networks.training import Plateau, Rows, draw, each, fit, on, whole
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.nn.topology import Incidence
 
@@ -101,7 +101,7 @@ def train(
     setting: Mapping[str, Any],
     seeds: Sequence[int],
     size: int,
-    tick: Callable[[float], None],
+    work: Work,
     energy: bool = False,
 ) -> Predict:
     """Train one network per seed on scenes of ``size``."""
@@ -132,7 +132,7 @@ def train(
 
     related = setting["model"] == "interaction"
     penalised = related and bool(setting["effect_penalty"])
-    ensemble = Ensemble(build, seeds)
+    ensemble = Ensemble(build, seeds, torch.get_default_device())
 
     def normalised(x: Tensor, v: Tensor, moments: Pairs) -> tuple[Incidence, Tensor, Tensor]:
         r, o = inputs(x, v, moments)
@@ -181,14 +181,7 @@ def train(
             lambda: each(lambda found, wanted: (found - wanted).square().mean(), predict(seen), true),
             max(1, round(WINDOW * setting["steps"])),
         )
-    fit(
-        ensemble,
-        loss,
-        setting["steps"],
-        setting["learning_rate"],
-        lambda step: tick(step / setting["steps"]),
-        plateau,
-    )
+    fit(ensemble, loss, setting["steps"], setting["learning_rate"], work, plateau)
     return predict
 
 
@@ -212,20 +205,26 @@ def prediction(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
     sizes = tuple(n for n in sizes if n <= max(setting["largest"], sizes[0]))
     transfer = {**setting, "ends_pinned": PINNED.get(domain, setting["ends_pinned"])}
     for chunk in context.chunks(seeds, bytes_per_seed(setting), largest=3):
-        by_size = []
-        if same_size:
-            for i, n in enumerate(sizes):
-                predict = train(setting, chunk, n, part_of(context.tick, i, len(sizes)))
-                by_size.append(measured(setting, chunk, n, predict))
-        else:
-            predict = train(transfer, chunk, TRAINED[domain], context.tick)
-            by_size = [measured(setting, chunk, n, predict) for n in sizes]
+        with on(context.device):
+            by_size = []
+            if same_size:
+                for i, n in enumerate(sizes):
+                    predict = train(setting, chunk, n, context.work.part(i, len(sizes)))
+                    by_size.append(measured(setting, chunk, n, predict))
+            else:
+                predict = train(transfer, chunk, TRAINED[domain], context.work)
+                by_size = [measured(setting, chunk, n, predict) for n in sizes]
         yield from zip(chunk, (list(rows) for rows in zip(*by_size, strict=True)), strict=True)
 
 
 def bytes_per_seed(setting: Mapping[str, Any]) -> float:
-    """Return what one seed needs: its pairs, and the trajectories that they are chosen from."""
-    return 1.5e3 * setting["pairs"] + 4e5 * setting["scenes"]
+    """Return what one seed needs at its peak: the features of its pairs' relations, and the scenes they come from."""
+    domain = setting["domain"]
+    size = max(SAME_SIZE[domain]) if setting["trained_on"] == "same_size" else TRAINED[domain]
+    relations = {"nbody": size * (size - 1), "balls": size * (size + 3), "string": 3 * size - 2}[domain]
+    features = {"nbody": 6, "balls": 13, "string": 14}[domain]  # the domain's own attributes counted twice
+    # In double precision; a trajectory of positions and velocities exists in a list of its steps and stacked.
+    return 8 * (setting["pairs"] * (relations * features + 12 * size) + 8 * STEPS * size * setting["scenes"])
 
 
 def held_out(setting: Mapping[str, Any], seeds: Sequence[int], size: int, stream: str = "test") -> Pairs:
@@ -255,9 +254,10 @@ def energy(
     """Section 5.2: the mean squared error of the potential energy, over its variance."""
     for chunk in context.chunks(seeds, bytes_per_seed(setting), largest=3):
         size = TRAINED[setting["domain"]]
-        predict = train(setting, chunk, size, context.tick, energy=True)
-        data = held_out(setting, chunk, size)
-        error = each(
-            lambda found, true: (found - true).square().mean() / true.var(), predict(data), data.energy
-        )
+        with on(context.device):
+            predict = train(setting, chunk, size, context.work, energy=True)
+            data = held_out(setting, chunk, size)
+            error = each(
+                lambda found, true: (found - true).square().mean() / true.var(), predict(data), data.energy
+            )
         yield from ((seed, {"energy_error": e}) for seed, e in zip(chunk, error.tolist(), strict=True))

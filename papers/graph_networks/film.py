@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from papers.graph_networks import chain
-from papers.graph_networks.training import Rows
-from repro.context import Context
+from papers.graph_networks.training import Rows, on
+from repro.context import Context, Work
 from repro.nn.topology import Chain
 from repro.physics import mass_spring
 from repro.physics.motion import State
 
 
 @lru_cache(maxsize=2)
-def _network(setting: str, seed: int) -> chain.Trained:
-    """Train once for the films of all sizes."""
-    return chain.train(json.loads(setting), [seed], chain.SIZES.trained, lambda share: None)
+def _network(setting: str, seed: int, device: str) -> chain.Trained:
+    """Train once for the films of all sizes, on the device that is in use."""
+    return chain.train(json.loads(setting), [seed], chain.SIZES.trained, Work())
 
 
 def energy_gain(data: chain.Scenes, path: State) -> Tensor:
@@ -36,13 +36,14 @@ def energy_gain(data: chain.Scenes, path: State) -> Tensor:
 def film(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Return one row per mass and frame, frames one after the other, of the first test scene of a size."""
     for (seed,) in context.chunks(seeds, 5e7, largest=1):
-        data = chain.scenes(setting, torch.tensor([seed]), "test", setting["masses"], test=True)
-        path = data.path
-        if setting["who"] == "network":
-            own = {k: v for k, v in setting.items() if k not in ("masses", "who")}
-            predict, _ = _network(json.dumps(own), seed)
-            path = chain.trajectory(setting, data, predict, Chain(setting["masses"], fixed_ends=True))
-        gain = energy_gain(data, path)
+        with on(context.device):
+            data = chain.scenes(setting, torch.tensor([seed]), "test", setting["masses"], test=True)
+            path = data.path
+            if setting["who"] == "network":
+                own = {k: v for k, v in setting.items() if k not in ("masses", "who")}
+                predict, _ = _network(json.dumps(own), seed, context.device)
+                path = chain.trajectory(setting, data, predict, Chain(setting["masses"], fixed_ends=True))
+            gain = energy_gain(data, path)
         rows = []
         for t, frame in enumerate(path.x[:, 0, 0]):
             for x, y in frame.tolist():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repro.nn.graph_network import MLP, Attributes, Block, EncodeProcessDecode, MLPShape, Pooling, Widths
+from repro.nn.graph_network import Attributes, Block, EncodeProcessDecode, MLPShape, Pooling, Widths
+from repro.nn.mlp import MLP
 from repro.nn.topology import AllPairs, Topology
 
 

@@ -12,7 +12,6 @@ from papers.graph_networks.model import ForwardModel
 from papers.graph_networks.training import (
     Rows,
     Sizes,
-    Tick,
     by_size,
     capped,
     draw,
@@ -23,7 +22,7 @@ from papers.graph_networks.training import (
     pick,
     whole,
 )
-from repro.context import Context
+from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.nn.graph_network import Attributes, Widths
 from repro.nn.topology import Chain
@@ -63,11 +62,13 @@ class Episodes(NamedTuple):
 def episodes(
     setting: Mapping[str, Any], seeds: Sequence[int], stream: str, count: int, links: int
 ) -> Episodes:
-    """Simulate every seed's own episodes."""
+    """Simulate every seed's own episodes: on the processor, wherever they go from there."""
     limit = FIXED_LIMIT if setting["limits"] == "fixed" else None
-    own = [swimmer.simulate(links, count, STEPS, seed, stream, limit) for seed in seeds]
+    device = torch.get_default_device()
+    with torch.device("cpu"):
+        own = [swimmer.simulate(links, count, STEPS, seed, stream, limit) for seed in seeds]
     states = torch.stack([Swim(e.x, e.angle, e.v, e.omega).table() for e in own])
-    return Episodes(states, torch.stack([e.action for e in own]), own[0].limit)
+    return Episodes(states.to(device), torch.stack([e.action for e in own]).to(device), own[0].limit)
 
 
 def features(setting: Mapping[str, Any], state: Tensor, action: Tensor, limit: float) -> Attributes:
@@ -97,7 +98,7 @@ Trained = tuple[Predict, Attributes]
 """A network, and the range of its inputs in training."""
 
 
-def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], tick: Tick) -> Trained:
+def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], work: Work) -> Trained:
     """Train one network per seed to predict the change of state; inputs and outputs are normalised.
 
     Every batch holds swimmers of one size, which changes from step to step. Per step all networks see about as many
@@ -139,7 +140,9 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
     support = input_range(graphs)
     widths = Widths(*(part.shape[-1] for part in graphs[0]))
     ensemble = Ensemble(
-        lambda seed: ForwardModel(widths, 6, setting["width"], setting["pooling"], seed), seeds
+        lambda seed: ForwardModel(widths, 6, setting["width"], setting["pooling"], seed),
+        seeds,
+        torch.get_default_device(),
     )
 
     mean_size = sum(SIZES.trained) / len(SIZES.trained)
@@ -151,9 +154,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int]
         found = ensemble(Chain(n), per_seed=[Attributes(*(pick(part, index) for part in graph))])
         return (found - pick(change, index)).square().mean((1, 2, 3))
 
-    fit(
-        ensemble, loss, setting["steps"], setting["learning_rate"], lambda step: tick(step / setting["steps"])
-    )
+    fit(ensemble, loss, setting["steps"], setting["learning_rate"], work)
 
     @torch.no_grad()
     def predict(state: Tensor, action: Tensor, limit: float) -> Tensor:
@@ -179,7 +180,7 @@ def relative(found: Tensor, truth: Tensor, start: Tensor) -> Tensor:
 def swim(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Train on the training sizes, or at each tested size by itself, and test on every size."""
     for chunk in context.chunks(seeds, 4e6 * setting["episodes"], largest=5):
-        yield from by_size(setting, chunk, context.tick, SIZES, train, measured)
+        yield from by_size(setting, chunk, context, SIZES, train, measured)
 
 
 def measured(

@@ -13,7 +13,7 @@ from papers.graph_networks import chain, demo_tasks, demos, domains, experiments
 from papers.graph_networks.conftest import ROOT, seeds, setting
 from papers.graph_networks.model import InteractionNetwork
 from papers.graph_networks.training import CAP, capped
-from repro.context import Context
+from repro.context import Context, Work
 from repro.nn.graph_network import Attributes
 from repro.nn.topology import AllPairs, Chain, Incidence
 from repro.physics import mass_spring
@@ -82,7 +82,7 @@ def test_the_floor_is_zero_without_noise_and_grows_with_it() -> None:
 def test_least_squares_finds_a_linear_law() -> None:
     """Straight springs without gravity move along their line, where Hooke's law is linear in what it is given."""
     s = setting("chain", model="linear", positions="relative", gravity=False, train_scenes=40, test_scenes=10)
-    trained = chain.train(s, [0], (5, 6), lambda share: None)
+    trained = chain.train(s, [0], (5, 6), Work())
     found = chain.evaluate(s, seeds(0), 7, trained)
     assert float(found["one_step_error"]) < 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor
 
 from repro import randomness
+from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.nn.graph_network import Attributes
 
 Rows = Iterator[tuple[int, list[dict[str, float]]]]
-Tick = Callable[[float], None]
-"""Takes the share of the work that is done."""
 
 OUTER = 0.005  # a feature's training range is between this quantile and 1 - this
 MANY_VALUES = 100_000  # more are slow to sort and change no quantile that matters
 CAP = 1e3  # a rollout that is this many times worse than the baseline, or not finite, has diverged
+
+
+def on(device: str) -> AbstractContextManager[Any]:
+    """Return a context in which all tensors are made on a device: scenes, networks and batches alike."""
+    return nullcontext() if device == "cpu" else torch.device(device)
 
 
 def fit(
@@ -27,29 +32,49 @@ def fit(
     loss: Callable[[int], Tensor],
     steps: int,
     learning_rate: float,
-    on_step: Callable[[int], Any] | None = None,
+    work: Work,
     plateau: Plateau | None = None,
 ) -> None:
     """Train all seeds with Adam, in place.
+
+    What is random in a step depends on its number alone, so a training that goes on from its checkpoint ends as one
+    that was never interrupted.
 
     Args:
         ensemble: of the seeds.
         loss: step to the seeds' losses ``(S,)``.
         steps: how many.
         learning_rate: of Adam.
-        on_step: called with the number of steps done.
+        work: takes how much is done, and keeps the state.
         plateau: lowers each seed's learning rate by itself; None leaves it constant.
     """
     optimizer = torch.optim.Adam(ensemble.parameters.values(), lr=learning_rate, fused=True)
-    for step in range(steps):
+
+    def state(done: int) -> dict[str, Any]:
+        parameters = {name: p.detach() for name, p in ensemble.parameters.items()}
+        schedule = plateau.state() if plateau else None
+        return {"done": done, "parameters": parameters, "adam": optimizer.state_dict(), "plateau": schedule}
+
+    first = 0
+    if saved := work.checkpoint.load():
+        first = saved["done"]
+        optimizer.load_state_dict(saved["adam"])
+        with torch.no_grad():
+            for name, p in ensemble.parameters.items():
+                p.copy_(saved["parameters"][name])
+        if plateau:
+            plateau.restore(saved["plateau"], ensemble.seeds.device)
+    for step in range(first, steps):
         optimizer.zero_grad(set_to_none=True)
         loss(step).sum().backward()
         if plateau:
             plateau.step(step, optimizer)
         else:
             optimizer.step()
-        if on_step and step % 50 == 0:
-            on_step(step)
+        if step % 50 == 0:
+            work.tick(step / steps)
+            work.checkpoint.save(lambda done=step + 1: state(done))
+    work.checkpoint.save(lambda: state(steps), ended=True)
 
 
 @dataclass
@@ -69,6 +94,14 @@ class Plateau:
     last: Tensor | None = None
     factor: Tensor | None = None
 
+    def state(self) -> list[Tensor | None]:
+        """Return what it remembers."""
+        return [self.last, self.factor]
+
+    def restore(self, state: Sequence[Tensor | None], device: torch.device) -> None:
+        """Take what :meth:`state` returned."""
+        self.last, self.factor = (None if part is None else part.to(device) for part in state)
+
     def step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimiser's step, as far as each seed's factor allows."""
         if step and step % self.every == 0:
@@ -87,11 +120,6 @@ class Plateau:
                     p.copy_(torch.lerp(old, p, self.factor.view(-1, *[1] * (p.dim() - 1)).to(p.dtype)))
 
 
-def part_of(tick: Tick, i: int, parts: int) -> Tick:
-    """Return what reports the progress of part ``i`` of equal parts."""
-    return lambda share: tick((i + share) / parts)
-
-
 class Sizes(NamedTuple):
     """System sizes: what one network is trained on and tested on, and where networks are trained at the size alone."""
 
@@ -103,9 +131,9 @@ class Sizes(NamedTuple):
 def by_size(
     setting: Mapping[str, Any],
     seeds: Sequence[int],
-    tick: Tick,
+    context: Context,
     sizes: Sizes,
-    train: Callable[[Mapping[str, Any], Sequence[int], Sequence[int], Tick], Any],
+    train: Callable[[Mapping[str, Any], Sequence[int], Sequence[int], Work], Any],
     measured: Callable[[Mapping[str, Any], Sequence[int], int, Any], list[dict[str, float]]],
 ) -> Rows:
     """Train on the training sizes, or at each size by itself if the setting says so; yield each seed's rows.
@@ -113,21 +141,22 @@ def by_size(
     Args:
         setting: ``trained_on`` says which of the two; no size is above ``largest``.
         seeds: of one chunk.
-        tick: takes the share of the training that is done.
+        context: whose device is used, and which is told how far it is.
         sizes: as above.
-        train: (setting, seeds, sizes, tick) to what ``measured`` takes.
+        train: (setting, seeds, sizes, work) to what ``measured`` takes.
         measured: (setting, seeds, size, trained) to one row per seed.
     """
-    same_size = setting["trained_on"] == "same_size"
+    same_size, work = setting["trained_on"] == "same_size", context.work
     within = [n for n in (sizes.alone if same_size else sizes.tested) if n <= setting["largest"]]
-    if same_size:
-        found = []
-        for i, n in enumerate(within):
-            trained = train(setting, seeds, [n], part_of(tick, i, len(within)))
-            found.append(measured(setting, seeds, n, trained))
-    else:
-        trained = train(setting, seeds, sizes.trained, tick)
-        found = [measured(setting, seeds, n, trained) for n in within]
+    with on(context.device):
+        if same_size:
+            found = []
+            for i, n in enumerate(within):
+                trained = train(setting, seeds, [n], work.part(i, len(within)))
+                found.append(measured(setting, seeds, n, trained))
+        else:
+            trained = train(setting, seeds, sizes.trained, work)
+            found = [measured(setting, seeds, n, trained) for n in within]
     yield from zip(seeds, (list(rows) for rows in zip(*found, strict=True)), strict=True)
 
 
@@ -176,10 +205,9 @@ def input_range(graphs: Sequence[Attributes]) -> Attributes:
         values = torch.cat([p.flatten(1, -2).float() for p in parts], 1)
         if values.shape[1] > MANY_VALUES:
             # At random: every k-th value would be that of the same node, if k is a multiple of their number.
-            chosen = torch.randint(
-                values.shape[1], (MANY_VALUES,), generator=torch.Generator().manual_seed(0)
-            )
-            values = values[:, chosen]
+            generator = torch.Generator().manual_seed(0)
+            chosen = torch.randint(values.shape[1], (MANY_VALUES,), generator=generator, device="cpu")
+            values = values[:, chosen.to(values.device)]
         found.append(values.quantile(ends, 1))
     return Attributes(*found)
 

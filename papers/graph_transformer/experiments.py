@@ -11,7 +11,7 @@ from typing import Any
 from papers.graph_transformer import trivial
 from papers.graph_transformer.graphs import TASKS, Graphs, join, load
 from papers.graph_transformer.training import TOGETHER, run
-from repro.context import Context
+from repro.context import Context, Work
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 
@@ -66,7 +66,7 @@ def _train(
     for chunk in context.chunks(seeds, need, largest=TOGETHER):
         ours = test.to(context.device)
         task = TASKS[setting["dataset"]]
-        for trainer, at, _ in run(setting, task, chunk, train, val, context.device, context.tick):
+        for trainer, at, _ in run(setting, task, chunk, train, val, context.device, context.work):
             found = trainer.evaluate(ours)[measure]
             for i in at:
                 yield chunk[i], {name: float(found[i])}
@@ -129,6 +129,7 @@ def _network_errors(
     trained_at: int,
     tested_at: Sequence[int],
     context: Context,
+    work: Work,
 ) -> list[dict[int, float]]:
     def own(part: str, factor: int) -> Graphs:
         return join([sized(setting, part, seed, factor, context.root) for seed in seeds])
@@ -136,7 +137,7 @@ def _network_errors(
     errors: list[dict[int, float]] = [{} for _ in seeds]
     train, val = own("train", trained_at), own("val", trained_at)
     task = TASKS[setting["dataset"]]
-    for trainer, at, _ in run(setting, task, seeds, train, val, context.device, context.tick):
+    for trainer, at, _ in run(setting, task, seeds, train, val, context.device, work):
         for f in tested_at:
             accuracy = trainer.evaluate(own("test", f).to(context.device))["pooled"]
             for i in at:
@@ -158,11 +159,13 @@ def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     rule = setting["model"] == "degree"
     for chunk in context.chunks(seeds, need, largest=1 if rule else TOGETHER):
         errors: list[dict[int, float]] = [{} for _ in chunk]
-        for trained_at, tested_at in runs:
+        for i, (trained_at, tested_at) in enumerate(runs):
             found = (
                 [_degree_errors(setting, seed, trained_at, tested_at, context.root) for seed in chunk]
                 if rule
-                else _network_errors(setting, chunk, trained_at, tested_at, context)
+                else _network_errors(
+                    setting, chunk, trained_at, tested_at, context, context.work.part(i, len(runs))
+                )
             )
             for mine, new in zip(errors, found, strict=True):
                 mine.update(new)

@@ -74,7 +74,7 @@ def train_on_own(
         join([draw(setting, seed, part, setting[part]) for seed in seeds])
         for part in ("train", "val", "test")
     )
-    for trainer, at, _ in run(setting, task, seeds, train, val, context.device, context.tick):
+    for trainer, at, _ in run(setting, task, seeds, train, val, context.device, context.work):
         yield trainer, at, test.to(context.device)
 
 

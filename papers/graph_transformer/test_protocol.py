@@ -24,7 +24,8 @@ from papers.graph_transformer.training import (
     flip_signs,
     run,
 )
-from repro.context import Context
+from repro.checkpoint import Checkpoint
+from repro.context import Context, Work
 from repro.data import sbm
 from repro.data.pointers import find_root
 from repro.ledger import OrderingClaim, ValueClaim
@@ -88,10 +89,10 @@ def test_signs_are_drawn_per_batch_or_per_graph(how: str) -> None:
     assert (len(signs) == 1) == (how == "none")
 
 
-def trained(seeds: list[int], **changes: object) -> dict[int, list[float]]:
+def trained(seeds: list[int], work: Work | None = None, **changes: object) -> dict[int, list[float]]:
     data = some_graphs([8, 9, 12, 7, 10, 6, 11], k=2)
     found = {}
-    for trainer, at, epochs in run({**SETTING, **changes}, TASKS["pattern"], seeds, data, data):
+    for trainer, at, epochs in run({**SETTING, **changes}, TASKS["pattern"], seeds, data, data, work=work):
         values = trainer.evaluate(data)
         for i in at:
             found[seeds[i]] = [epochs, *(float(values[name][i]) for name in ("loss", "batch_mean"))]
@@ -112,6 +113,25 @@ def test_each_seed_ends_by_its_own_learning_rate() -> None:
     found = trained([0, 1, 2], lowest_rate=4e-3, epochs=40, learning_rate=3e-2)
     assert all(epochs < 40 for epochs, *_ in found.values())
     assert len(found) == 3
+
+
+@pytest.mark.parametrize("weights", ["last", "best_validation"])
+def test_a_killed_training_ends_as_one_that_was_not(weights: str, tmp_path: Path) -> None:
+    """Seeds that had ended before are tested again, with the weights that they ended with."""
+    own = {"weights": weights, "lowest_rate": 4e-3, "epochs": 40, "learning_rate": 3e-2}
+    ends = trained([0, 1, 2], **own)
+    first, last = (choose(epochs for epochs, *_ in ends.values()) for choose in (min, max))
+    assert first < last, "one has to end before the others"
+
+    def kill(share: float) -> None:
+        if share * 40 > first + 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained([0, 1, 2], Work(kill, Checkpoint(tmp_path / "t.pt", every=0.0)), **own)
+    told: list[float] = []
+    assert trained([0, 1, 2], Work(told.append, Checkpoint(tmp_path / "t.pt")), **own) == ends
+    assert told[0] * 40 > first, "it began anew"
 
 
 def test_training_lowers_the_loss_and_best_weights_are_no_worse() -> None:

@@ -5,7 +5,8 @@ Seeds are stacked (`repro.ensemble`): each has its own weights, data order, sign
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +18,7 @@ from papers.graph_transformer.baselines import network
 from papers.graph_transformer.graphs import Graphs
 from papers.graph_transformer.model import Batch, Design, Network, Task
 from repro import randomness
+from repro.context import Work
 from repro.ensemble import Ensemble
 
 TOGETHER = (
@@ -91,6 +93,14 @@ class Plateau:
         self._bad = torch.zeros(seeds, device=device)
         self._factor, self._patience = factor, patience
 
+    def state(self) -> list[Tensor]:
+        """Return what it remembers."""
+        return [self.scale, self._best, self._bad]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Take what :meth:`state` returned."""
+        self.scale, self._best, self._bad = (x.to(self.scale.device) for x in state)
+
     def update(self, loss: Tensor) -> None:
         """Take the validation losses (S,) of an epoch."""
         better = loss < self._best * (1 - 1e-4)
@@ -142,12 +152,46 @@ class Trainer:
         self.plateau = Plateau(len(seeds), setting["factor"], setting["patience"], device)
         self.steps = 0
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """All seeds' parameters and buffers, which training changes in place."""
+        return {**self.ensemble.parameters, **self.ensemble.buffers}
+
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Take weights over."""
+        with torch.no_grad():
+            for name, x in self.weights.items():
+                x.copy_(weights[name])
+
+    @contextmanager
+    def holding(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """Hold other weights for as long as the context lasts."""
+        last = {name: x.detach().clone() for name, x in self.weights.items()}
+        self.put(weights)
+        yield
+        self.put(last)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next epoch depends on."""
+        weights = {name: x.detach() for name, x in self.weights.items()}
+        return {
+            "weights": weights,
+            "adam": self.adam.state_dict(),
+            "plateau": self.plateau.state(),
+            "steps": self.steps,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state` returned."""
+        self.put(state["weights"])
+        self.adam.load_state_dict(state["adam"])
+        self.plateau.restore(state["plateau"])
+        self.steps = state["steps"]
+
     def network(self, i: int) -> Network:
         """Return the i-th seed's network by itself, for evaluation."""
         net = build(self.setting, self.task, int(self.ensemble.seeds[i])).to(self.device).eval()
-        net.load_state_dict(
-            {k: x[i] for k, x in {**self.ensemble.parameters, **self.ensemble.buffers}.items()}
-        )
+        net.load_state_dict({k: x[i] for k, x in self.weights.items()})
         return net
 
     def loss(self, out: Tensor, targets: Tensor) -> Tensor:
@@ -210,48 +254,57 @@ def run(
     train: Graphs,
     val: Graphs,
     device: str = "cpu",
-    tick: Callable[[float], None] = lambda share: None,
+    work: Work | None = None,
 ) -> Iterator[tuple[Trainer, list[int], int]]:
     """Train all seeds; yield, as seeds end, (trainer with their weights, their positions, epochs run).
 
     A seed ends when its learning rate falls below ``lowest_rate`` or after ``epochs``. Its weights are then those of
     the last epoch, or with ``weights: best_validation`` of the lowest validation loss. What the trainer holds is to be
-    evaluated before the next one is asked for.
+    evaluated before the next one is asked for. A run that goes on from its checkpoint yields again what had ended.
     """
+    work = work or Work()
     trainer = Trainer(setting, task, seeds, device)
     train, val = train.to(device), val.to(device)
-    ended = torch.zeros(len(seeds), dtype=torch.bool)
     if setting["epochs"] == 0:
         yield trainer, list(range(len(seeds))), 0
         return
-    state = {**trainer.ensemble.parameters, **trainer.ensemble.buffers}
+    ended = torch.zeros(len(seeds), dtype=torch.int64)  # after how many epochs; 0 while it goes on
     keep_best = setting["weights"] == "best_validation"
-    best, best_loss = {}, torch.full((len(seeds),), float("inf"), device=device)
-    if keep_best:
-        best = {name: x.detach().clone() for name, x in state.items()}
-    for epoch in range(setting["epochs"]):
+    best_loss = torch.full((len(seeds),), float("inf"), device=device)
+    # The weights to be tested: of seeds that have ended and, if those of the best epoch are, of all.
+    kept = {name: x.detach().clone() for name, x in trainer.weights.items()}
+    first = 0
+    if saved := work.checkpoint.load():
+        first, ended = saved["epochs"], saved["ended"]
+        trainer.restore(saved["trainer"])
+        kept = {name: x.to(device) for name, x in saved["kept"].items()}
+        best_loss = saved["best_loss"].to(device)
+        for epochs in ended[ended > 0].unique().tolist():
+            with trainer.holding(kept):
+                yield trainer, (ended == epochs).nonzero().flatten().tolist(), epochs
+    for epoch in range(first, setting["epochs"]):
         trainer.epoch(train, epoch)
         loss = trainer.evaluate(val)["loss"]
         trainer.plateau.update(loss)
         if keep_best:
-            better = loss < best_loss
+            better = (loss < best_loss) & (ended == 0).to(device)
             best_loss = torch.where(better, loss, best_loss)
-            for name, x in state.items():
-                best[name][better] = x.detach()[better]
-        tick((epoch + 1) / setting["epochs"])
-        stop = (trainer.plateau.scale * setting["learning_rate"] < setting["lowest_rate"]).cpu() & ~ended
+            for name, x in trainer.weights.items():
+                kept[name][better] = x.detach()[better]
+        work.tick((epoch + 1) / setting["epochs"])
+        stop = (trainer.plateau.scale * setting["learning_rate"] < setting["lowest_rate"]).cpu() & (
+            ended == 0
+        )
         if epoch == setting["epochs"] - 1:
-            stop = ~ended
-        if not stop.any():
-            continue
-        last = {name: x.detach().clone() for name, x in state.items()} if keep_best else {}
-        with torch.no_grad():
-            for name in last:
-                state[name].copy_(best[name])
-        yield trainer, stop.nonzero().flatten().tolist(), epoch + 1
-        with torch.no_grad():
-            for name, x in last.items():
-                state[name].copy_(x)
-        ended |= stop
+            stop = ended == 0
+        if stop.any():
+            ended[stop] = epoch + 1
+            if not keep_best:
+                for name, x in trainer.weights.items():
+                    kept[name][stop.to(device)] = x.detach()[stop.to(device)]
+            with trainer.holding(kept):
+                yield trainer, stop.nonzero().flatten().tolist(), epoch + 1
         if ended.all():
             return
+        now = {"epochs": epoch + 1, "ended": ended, "kept": kept, "best_loss": best_loss}
+        work.checkpoint.save(lambda now=now: {**now, "trainer": trainer.state()})

@@ -219,6 +219,14 @@ def print_needs(evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
     console, paper = Console(), evidence.ledger.paper.id
     if not console.is_terminal:
         console.width = 110
+    if not evidence.records:
+        # Every claim would be listed as one of which nothing can be said.
+        console.print(
+            f"[bold]{escape(paper)}[/]: no records here to tell from; `repro run {escape(paper)}` makes some, "
+            f"`repro plan {escape(paper)} --records reference` asks ours",
+            highlight=False,
+        )
+        return
     found = needs(evidence, verdicts)
     if not found:
         console.print(f"{escape(paper)}: every claim is settled")

@@ -1,11 +1,14 @@
-"""What an experiment is given besides its setting and seeds: device, memory, data, and a way to say how far it is."""
+"""What an experiment is given besides its setting and seeds: device, memory, and how to say and keep how far it is."""
 
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from repro.checkpoint import Checkpoint
 
 MEMORY_LIMIT = 3 * 2**30  # of one chunk of seeds, so that a run fits beside others on a small machine
 
@@ -16,6 +19,27 @@ def _ignore(seeds: float) -> None:
 
 def _nothing() -> None:
     pass
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training, one of several that a chunk of seeds may need: says how far it is, and keeps its state.
+
+    Attributes:
+        tick: takes the share of it that is done, between 0 and 1.
+        checkpoint: where its state is kept.
+    """
+
+    tick: Callable[[float], None] = _ignore
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+    def part(self, i: int, parts: int) -> Work:
+        """Return part ``i`` of equal parts, which are done one after the other."""
+        path = self.checkpoint.path
+        return Work(
+            lambda share: self.tick((i + share) / parts),
+            Checkpoint(path and path.with_name(f"{path.stem}-{i}.pt"), self.checkpoint.every),
+        )
 
 
 @dataclass
@@ -29,6 +53,7 @@ class Context:
         report: takes how many seeds are done, fractions included.
         finished: called when all seeds of a chunk are done. Seeds that stop early come first, so that part of a chunk
             would be a biased sample.
+        kept: folder of this job's unfinished trainings; None keeps none.
     """
 
     root: Path
@@ -36,8 +61,9 @@ class Context:
     memory: int = MEMORY_LIMIT
     report: Callable[[float], None] = _ignore
     finished: Callable[[], None] = _nothing
+    kept: Path | None = None
     _done: int = field(default=0, init=False)
-    _chunk: int = field(default=0, init=False)
+    _chunk: list[int] = field(default_factory=list, init=False)
 
     def chunks(self, seeds: Sequence[int], bytes_per_seed: float, largest: int = 50) -> Iterator[list[int]]:
         """Yield the seeds in groups that fit the memory; results do not depend on the grouping.
@@ -50,11 +76,13 @@ class Context:
         size = max(1, min(largest, int(self.memory // max(bytes_per_seed, 1))))
         for start in range(0, len(seeds), size):
             chunk = list(seeds[start : start + size])
-            self._chunk = len(chunk)
+            self._chunk = chunk
             yield chunk
             self._done += len(chunk)
-            self._chunk = 0
             self.finished()
+            if self.kept:
+                shutil.rmtree(self._folder(self.kept), ignore_errors=True)
+            self._chunk = []
             # Graphs and their transposes refer to each other; without this they pile up until Python looks.
             gc.collect()
             self.report(self._done)
@@ -62,11 +90,20 @@ class Context:
     @property
     def in_chunk(self) -> bool:
         """Whether a chunk of seeds is being worked on."""
-        return self._chunk > 0
+        return bool(self._chunk)
+
+    @property
+    def work(self) -> Work:
+        """The current chunk's work, to be handed to a training."""
+        path = self._folder(self.kept) / "training.pt" if self.kept else None
+        return Work(self.tick, Checkpoint(path))
+
+    def _folder(self, kept: Path) -> Path:
+        return kept / "-".join(str(seed) for seed in self._chunk)
 
     def tick(self, share: float) -> None:
         """Say that this share of the current chunk's work is done, between 0 and 1."""
-        self.report(self._done + share * self._chunk)
+        self.report(self._done + share * len(self._chunk))
 
 
 def available_memory() -> int:

@@ -20,6 +20,7 @@ _NOT_PART_OF_A_RESULT = {
     "repro",
     "repro.errors",
     "repro.context",
+    "repro.checkpoint",
     # Data is identified by the md5 of its bytes, however they were fetched.
     "repro.data",
     "repro.data.fetch",

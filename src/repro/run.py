@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from repro.context import Context, available_memory
 from repro.errors import DataUnavailable, ReproError
 from repro.freshness import read_vouched, staleness
 from repro.ledger import Ledger
-from repro.plan import Job, setting_hash
+from repro.plan import Job, canonical, setting_hash
 from repro.project import Project
 from repro.provenance import code_hash, environment
 from repro.records import (
@@ -228,7 +230,16 @@ def _run_job(
             outcome.written.append(record.id)
         started = time.perf_counter()
 
-    context = Context(project.root, machine["device"], memory(machine["device"]), progress.done, flush)
+    device = machine["device"]
+    identity = {
+        "code": code,
+        "setting": job.setting,
+        "data": data,
+        "device": device,
+        "torch": machine.get("torch"),
+    }
+    kept = folder / "unfinished" / job.paper / hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]
+    context = Context(project.root, device, memory(device), progress.done, flush, kept)
     for seed, rows in function(job.setting, seeds, context):
         if seed not in unfinished:
             raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")
@@ -238,6 +249,7 @@ def _run_job(
             flush()
     flush()
     progress.done(len(seeds))
+    shutil.rmtree(kept, ignore_errors=True)
     if unfinished:
         raise RuntimeError(f"the experiment returned nothing for the seeds {sorted(unfinished)}")
 

@@ -214,18 +214,19 @@ def plan(
 
 @app.command()
 def status(
+    paper: Annotated[str | None, typer.Argument(help="id of a paper; default: all")] = None,
     tier: Annotated[TierName, typer.Option(help="which plan to compare with")] = TierName.quick,
     records: Annotated[str, typer.Option(help="reference, local or a folder")] = "local",
 ) -> None:
     """Show what is missing, stale, damaged or blocked.
 
-    Example: repro status --tier full --records reference
+    Example: repro status gat --tier full --records reference
     """
     from repro.board import print_status
 
     project = the_project()
-    for paper in project.paper_ids():
-        print_status(project, evidence_of(project, paper, records), tier.value)
+    for name in papers_named(project, paper):
+        print_status(project, evidence_of(project, name, records), tier.value)
 
 
 @app.command()

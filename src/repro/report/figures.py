@@ -12,7 +12,7 @@ from repro.evidence import Evidence
 from repro.judge import JUDGED_TIERS, Verdict
 from repro.ledger import Ledger, Scalar
 from repro.plan import Arm, arm
-from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
+from repro.report.drawing import COLOURS, GREY, MARKERS, PAPER, SOURCES, Drawn, new_figure
 from repro.statistics import mean_interval
 from repro.words import unit_of_difference
 
@@ -95,14 +95,17 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
     fig = new_figure(7.5, 0.42 * len(names) + 1.5)
     axis = fig.subplots()
     axis.axvline(0, color=GREY, linewidth=1)
+    for y, name in enumerate(names):
+        own = [e for e in found if (e.deviation, e.alternative) == name]
+        for i, e in enumerate(own):
+            if e.estimate:
+                k = places.index(e.where) % len(COLOURS)
+                at = y + (i - (len(own) - 1) / 2) * min(0.26, 0.8 / len(own))
+                axis.plot([e.estimate.low, e.estimate.high], [at, at], color=COLOURS[k], linewidth=2)
+                axis.plot(e.estimate.value, at, MARKERS[k], color=COLOURS[k], markersize=5)
     for k, place in enumerate(places):
-        colour, marker = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))[k % 3]
-        for e in found:
-            if e.where == place and e.estimate:
-                y = names.index((e.deviation, e.alternative)) + (k - (len(places) - 1) / 2) * 0.26
-                axis.plot([e.estimate.low, e.estimate.high], [y, y], color=colour, linewidth=2)
-                axis.plot(e.estimate.value, y, marker, color=colour, markersize=5)
-        axis.plot([], [], marker + "-", color=colour, label=_label(place))
+        k %= len(COLOURS)
+        axis.plot([], [], MARKERS[k] + "-", color=COLOURS[k], label=_label(place))
     measured = {e.deviation: _label(e.quantity) for e in found}
     one = len(set(measured.values())) == 1
     labels = [f"{_label(a)}: {_label(b)}" + ("" if one else f" ({measured[a]})") for a, b in names]

@@ -44,15 +44,19 @@ def claimed(ledger: Ledger) -> str:
     claims = ledger.all_claims()
     kinds = {name: sum(c.kind == kind for c in claims) for kind, name in KINDS.items()}
     counts = ", ".join(f"{name} ({count})" for name, count in kinds.items() if count)
+    in_tables: Counter[tuple[str, str]] = Counter()  # a printed table may be several here
+    for table in ledger.tables:
+        what = table.anchor.place, table.measure.quantity.replace("_", " ")
+        in_tables[what] += sum(map(len, table.published.values()))
     lines = [
-        f"{markdown(table.anchor.place)}: {sum(map(len, table.published.values()))} values of "
-        f"{markdown(table.measure.quantity.replace('_', ' '))}"
-        for table in ledger.tables
+        f"{markdown(place)}: {count} values of {markdown(quantity)}"
+        for (place, quantity), count in in_tables.items()
     ]
     theirs = [c for c in ledger.claims if c.anchor.evidence != "ours"]
     printed_at = Counter(_place(c) for c in theirs if c.kind == "audit")
     lines += [
-        f"{place}: {count} printed numbers that can be recomputed" for place, count in printed_at.items()
+        f"{place}: {count} printed number{'s' * (count > 1)} that can be recomputed"
+        for place, count in printed_at.items()
     ]
     lines += [f"{markdown(c.statement)} ({_place(c)})" for c in theirs if c.kind != "audit"]
     ours = sum(c.anchor.evidence == "ours" for c in claims)

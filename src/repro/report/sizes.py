@@ -15,11 +15,9 @@ from repro.generalisation import Errors
 from repro.judge import JUDGED_TIERS
 from repro.ledger import GeneralisationClaim, Ledger, Tier
 from repro.plan import Arm, generalisation_arms
-from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
+from repro.report.drawing import COLOURS, GREY, MARKERS, Drawn, new_figure
 from repro.words import number
 
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = "os^Dvp"
 COLUMNS = 2
 MOST_TICKS = 12  # labels that fit side by side
 

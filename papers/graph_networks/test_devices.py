@@ -11,8 +11,8 @@ from papers.graph_networks import calibration, chain, demos, domains, experiment
 from papers.graph_networks.conftest import setting
 
 ARMS: list[tuple[Any, str, dict[str, Any]]] = [
-    (chain.chain, "chain", {"largest": 5}),
-    (chain.chain, "chain", {"largest": 5, "model": "linear"}),
+    (chain.chain, "chain", {"largest": 4}),
+    (chain.chain, "chain", {"largest": 4, "model": "linear"}),
     (
         chain.chain,
         "chain",

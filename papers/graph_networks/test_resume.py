@@ -39,7 +39,11 @@ def killed_and_resumed(run: Run, path: Path, share: float) -> Any:
 
 TRAININGS: dict[str, tuple[str, dict[str, Any], Callable[[dict[str, Any], Work], Any]]] = {
     "chain": ("chain", {}, lambda s, w: chain.train_and_test(s, [0, 1], [5, 6], w)[1].tolist()),
-    "sort": ("demo", {}, lambda s, w: demos.measured(s, [0, 1], 12, demos.train(s, [0, 1], [8, 9], w))),
+    "sort": (
+        "demo",
+        {"width": 4, "core_steps": 1},
+        lambda s, w: demos.measured(s, [0, 1], 12, demos.train(s, [0, 1], [8, 9], w)),
+    ),
     "swimmer": ("swimmer", {}, lambda s, w: swimming.measured(s, [0], 4, swimming.train(s, [0], [3, 4], w))),
     "interaction": (
         "prediction",
@@ -52,8 +56,8 @@ TRAININGS: dict[str, tuple[str, dict[str, Any], Callable[[dict[str, Any], Work],
 @pytest.mark.parametrize("name", list(TRAININGS))
 def test_a_killed_training_ends_as_one_that_was_not(name: str, tmp_path: Path) -> None:
     experiment, changes, run = TRAININGS[name]
-    own = setting(experiment, steps=160, **changes)
-    assert killed_and_resumed(lambda work: run(own, work), tmp_path / "t.pt", 0.6) == run(own, Work())
+    own = setting(experiment, steps=101, **changes)
+    assert killed_and_resumed(lambda work: run(own, work), tmp_path / "t.pt", 0.9) == run(own, Work())
 
 
 def test_what_has_ended_is_not_trained_again(tmp_path: Path) -> None:

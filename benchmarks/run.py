@@ -23,6 +23,7 @@ from benchmarks import (  # noqa: E402
     graph_networks_pyg,
     graph_transformer_pyg,
     memory,
+    quick_tiers,
 )
 from benchmarks.peer import Comparison, DisagreementError, entries, progress, report  # noqa: E402
 from repro.errors import DataUnavailable, ReproError  # noqa: E402
@@ -37,6 +38,7 @@ MODULES = (
     graph_networks_pyg,
     diffusion_diffusers,
     graph_transformer_pyg,
+    quick_tiers,
 )
 BENCHMARKS: dict[str, Benchmark] = {
     module.__name__.removeprefix("benchmarks."): module.comparisons for module in MODULES

@@ -16,12 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks import gcn_pyg, memory, peer  # noqa: E402
+from benchmarks import gcn_pyg, memory, peer, quick_tiers  # noqa: E402
 from benchmarks import run as bench  # noqa: E402
 from benchmarks.gcn_pyg_networks import Dense, Network, Sparse, Tuned  # noqa: E402
+from tests.conftest import Toy  # noqa: E402
 
 from repro.data.planetoid import CitationGraph, RawCounts  # noqa: E402
-from repro.errors import DataUnavailable  # noqa: E402
+from repro.errors import DataUnavailable, ReproError  # noqa: E402
 
 KINDS = [Dense, Sparse, Tuned]
 
@@ -190,3 +191,21 @@ def test_memory_is_a_share_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
         "min": 0.75,
         "max": 0.75,
     }
+
+
+def test_a_tier_is_timed_only_if_all_of_it_ran(toy: Toy) -> None:
+    with pytest.raises(DataUnavailable, match="smoke tier of toy"):
+        quick_tiers.seconds(toy.root, "toy", "smoke")
+    toy.give_data()
+    assert quick_tiers.seconds(toy.root, "toy", "smoke") > 0
+    assert not toy.folder.exists()
+    toy.edit('"count": 12', '"count": missing', "audits.py")
+    with pytest.raises(ReproError, match="failed"):
+        quick_tiers.seconds(toy.root, "toy", "smoke")
+
+
+def test_a_quick_tier_is_a_share_of_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_tiers, "seconds", lambda root, paper, tier: 150.0)
+    found = {c.name: c.ratio for c in quick_tiers.comparisons(ROOT)}
+    assert found["gcn, quick tier, share of 5 minutes"] == 0.5
+    assert len(found) == 5

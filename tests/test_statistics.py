@@ -20,6 +20,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
+from repro import curves
 from repro import statistics as s
 from repro.statistics import ALPHA, Decision, Outcome, Published
 
@@ -358,8 +359,8 @@ def test_one_run_and_no_spread_conclude_nothing() -> None:
             s.judge_value(x, Published(10.0, 1.0, "sd", 10), 1.0, True),
             s.judge_threshold(x, 0.0, "above"),
             s.judge_difference(x, np.zeros(len(x))),
-            s.judge_slope([1, 2], np.outer(x, [1.0, 2.0]), 1.0, 0.1),
-            s.judge_peak([1, 2], np.outer(x, [1.0, 2.0]), at=[2]),
+            curves.judge_slope([1, 2], np.outer(x, [1.0, 2.0]), 1.0, 0.1),
+            curves.judge_peak([1, 2], np.outer(x, [1.0, 2.0]), at=[2]),
         ):
             assert d.outcome is Outcome.inconclusive
             assert any(words in reason for reason in d.reasons)
@@ -377,8 +378,8 @@ def test_what_is_not_finite_never_becomes_a_number(bad: float) -> None:
         lambda: s.judge_difference(ok, x),
         lambda: s.judge_ordering({"a > b": (x, ok, 0.0)}),
         lambda: s.paired_effect(x, ok),
-        lambda: s.judge_slope([1, 2], np.reshape(x, (2, 2)), 1.0, 1.0),
-        lambda: s.judge_peak([1, 2], np.reshape(x, (2, 2)), at=[1]),
+        lambda: curves.judge_slope([1, 2], np.reshape(x, (2, 2)), 1.0, 1.0),
+        lambda: curves.judge_peak([1, 2], np.reshape(x, (2, 2)), at=[1]),
     ):
         with pytest.raises(ValueError, match=r"2 of 4 values.* are not finite"):
             call()
@@ -405,11 +406,11 @@ def test_what_is_not_finite_never_becomes_a_number(bad: float) -> None:
         lambda: s.judge_difference(X, X[:4]),
         lambda: s.judge_threshold(X, 1.0, "over"),
         lambda: s.judge_ordering({}),
-        lambda: s.judge_slope([1, 2], [[1.0, 0.0], [1.0, 2.0]], 1.0, 0.1),
-        lambda: s.judge_slope([2, 2], [[1.0, 3.0], [1.0, 2.0]], 1.0, 0.1),
-        lambda: s.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[3]),
-        lambda: s.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[1, 2]),
-        lambda: s.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[]),
+        lambda: curves.judge_slope([1, 2], [[1.0, 0.0], [1.0, 2.0]], 1.0, 0.1),
+        lambda: curves.judge_slope([2, 2], [[1.0, 3.0], [1.0, 2.0]], 1.0, 0.1),
+        lambda: curves.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[3]),
+        lambda: curves.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[1, 2]),
+        lambda: curves.judge_peak([1, 2], [[1.0, 2.0], [1.0, 3.0]], at=[]),
         lambda: s.judge_all_hold([np.array([True, True])]),
         lambda: s.judge_all_hold([[0.0, 0.0]], np.nan),
         lambda: s.holm([0.1, np.nan]),
@@ -519,24 +520,26 @@ def test_ordering_needs_all_and_names_the_others() -> None:
 def test_slope_as_polyfit() -> None:
     rng, sizes = np.random.default_rng(8), np.array([100.0, 200.0, 400.0, 1000.0])
     values = 3 * sizes**1.5 * np.exp(rng.normal(0, 0.05, (12, 4)))
-    d = s.judge_slope(sizes, values, 1.5, 0.1)
+    d = curves.judge_slope(sizes, values, 1.5, 0.1)
     expected = s.mean_interval([np.polyfit(np.log(sizes), np.log(v), 1)[0] for v in values])
     assert d.outcome is Outcome.reproduced
     assert d.estimate is not None
     assert (d.estimate.value, d.estimate.low) == pytest.approx((expected.value, expected.low))
-    assert s.judge_slope(sizes, values, 2.0, 0.1).outcome is Outcome.contradicted
+    assert curves.judge_slope(sizes, values, 2.0, 0.1).outcome is Outcome.contradicted
     flat = np.repeat(rng.uniform(1, 9, (12, 1)), 4, axis=1)
-    assert s.judge_slope(sizes, flat, 0.0, 0.1).outcome is Outcome.inconclusive  # no seed changes the slope
+    assert (
+        curves.judge_slope(sizes, flat, 0.0, 0.1).outcome is Outcome.inconclusive
+    )  # no seed changes the slope
 
 
 def test_peak() -> None:
     rng, x = np.random.default_rng(9), [1, 2, 4, 8]
     v = np.array([0.0, 1.0, 1.02, 0.5]) + rng.normal(0, 0.2, (30, 4))
-    assert s.judge_peak(x, v, at=[2, 4]).outcome is Outcome.reproduced
-    assert s.judge_peak(x, v, at=[2]).outcome is Outcome.inconclusive  # 4 is as good
-    assert s.judge_peak(x, v, at=[1, 8]).outcome is Outcome.contradicted
-    assert s.judge_peak(x, -v, at=[2, 4], higher_is_better=False).outcome is Outcome.reproduced
-    assert s.judge_peak(x, v, at=[1], higher_is_better=False).outcome is Outcome.reproduced
+    assert curves.judge_peak(x, v, at=[2, 4]).outcome is Outcome.reproduced
+    assert curves.judge_peak(x, v, at=[2]).outcome is Outcome.inconclusive  # 4 is as good
+    assert curves.judge_peak(x, v, at=[1, 8]).outcome is Outcome.contradicted
+    assert curves.judge_peak(x, -v, at=[2, 4], higher_is_better=False).outcome is Outcome.reproduced
+    assert curves.judge_peak(x, v, at=[1], higher_is_better=False).outcome is Outcome.reproduced
 
 
 def test_peak_by_hand() -> None:
@@ -545,15 +548,15 @@ def test_peak_by_hand() -> None:
     def p(i: int, j: int) -> float:
         return float(stats.ttest_rel(v[:, i], v[:, j], alternative="greater").pvalue)
 
-    d = s.judge_peak([1, 2, 3, 4], v, at=[1, 4])
+    d = curves.judge_peak([1, 2, 3, 4], v, at=[1, 4])
     assert d.p_equivalence == pytest.approx(2 * min(max(p(0, 1), p(0, 2)), max(p(3, 1), p(3, 2))))
-    d = s.judge_peak([1, 2, 3, 4], v, at=[2, 3])
+    d = curves.judge_peak([1, 2, 3, 4], v, at=[2, 3])
     assert d.p_outside == pytest.approx(2 * min(max(p(0, 1), p(0, 2)), max(p(3, 1), p(3, 2))))
 
 
 def test_peak_is_calibrated_on_a_flat_curve() -> None:
     v = np.random.default_rng(10).normal(size=(600, 8, 4)) + np.array([0.0, 0.0, 0.0, -9.0])
-    assert max(rates([s.judge_peak([1, 2, 3, 4], x, at=[1, 4]) for x in v])) <= allowed(600, 2)
+    assert max(rates([curves.judge_peak([1, 2, 3, 4], x, at=[1, 4]) for x in v])) <= allowed(600, 2)
 
 
 def test_property_by_counterexample() -> None:

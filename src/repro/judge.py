@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from repro import generalisation, statistics
+from repro import curves, generalisation, statistics
 from repro.evidence import Evidence
 from repro.ledger import (
     AuditClaim,
@@ -126,14 +126,14 @@ def decide(
             pairs[name] = ([first[s] for s in seeds], [second[s] for s in seeds], claim.at_least)
         return statistics.judge_ordering(pairs, overlap)
     if isinstance(claim, ScalingClaim):
-        xs, curves = evidence.curve(arms[0], quantity)
-        kept = [i for i, x in enumerate(xs) if x >= (claim.smallest or 0)]
-        return statistics.judge_slope(
-            [xs[i] for i in kept], [[c[i] for i in kept] for c in curves], claim.slope, claim.margin.value
+        sizes, runs = evidence.curve(arms[0], quantity)
+        kept = [i for i, x in enumerate(sizes) if x >= (claim.smallest or 0)]
+        return curves.judge_slope(
+            [sizes[i] for i in kept], [[c[i] for i in kept] for c in runs], claim.slope, claim.margin.value
         )
     if isinstance(claim, CurveClaim):
-        xs, curves = evidence.curve(arms[0], quantity)
-        return statistics.judge_peak(xs, curves, claim.peak, higher is not False, overlap)
+        sizes, runs = evidence.curve(arms[0], quantity)
+        return curves.judge_peak(sizes, runs, claim.peak, higher is not False, overlap)
     if isinstance(claim, GeneralisationClaim):
         return _generalisation(evidence, claim, tier, change)
     if isinstance(claim, PropertyClaim):

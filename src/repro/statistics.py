@@ -1,4 +1,4 @@
-"""What runs say about a published claim: value, difference, ordering, threshold, slope, peak, property.
+"""What runs say about a published claim: value, difference, ordering, threshold, property. Curves are in `curves`.
 
 `reproduced`: the data exclude every difference beyond a margin stated beforehand; `contradicted`: they
 exclude every smaller one; else `inconclusive`. Each wrong verdict is held at ALPHA for independent, roughly
@@ -101,7 +101,8 @@ class Decision:
     outside_means: Outcome = Outcome.contradicted
 
 
-def _finite(x: Values, what: str = "values", ndim: int = 1) -> NDArray[np.float64]:
+def finite(x: Values, what: str = "values", ndim: int = 1) -> NDArray[np.float64]:
+    """Return the array; ValueError if it is empty, of other dimensions or holds what is not finite."""
     values = np.asarray(x, dtype=np.float64)
     if values.ndim != ndim or values.size == 0:
         raise ValueError(f"The {what} must be a non-empty {ndim}-dimensional array, not {values.shape}.")
@@ -110,16 +111,16 @@ def _finite(x: Values, what: str = "values", ndim: int = 1) -> NDArray[np.float6
     return values
 
 
-def _level(x: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """The values, made exactly equal where only the dust of floating point tells them apart."""
+def without_dust(x: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Return the values, made exactly equal where only the dust of floating point tells them apart."""
     return np.full_like(x, x[0]) if np.ptp(x) <= 1e-12 * scale else x
 
 
 def _pairs(a: Values, b: Values) -> NDArray[np.float64]:
-    left, right = _finite(a, "values of a"), _finite(b, "values of b")
+    left, right = finite(a, "values of a"), finite(b, "values of b")
     if left.shape != right.shape:
         raise ValueError(f"a and b are paired by seed but have {left.size} and {right.size} values.")
-    return _level(left - right, np.abs([left, right]).max())
+    return without_dust(left - right, np.abs([left, right]).max())
 
 
 def mean_interval(x: Values, level: float = LEVEL, overlap: float = 0.0) -> Estimate:
@@ -128,7 +129,7 @@ def mean_interval(x: Values, level: float = LEVEL, overlap: float = 0.0) -> Esti
     overlap: 0 for independent runs; for folds of a cross-validation, whose training sets overlap, the ratio of
     test to training size, 1 / (k − 1) for k folds (Nadeau and Bengio 2003).
     """
-    values = _level(_finite(x), np.abs(x).max())
+    values = without_dust(finite(x), np.abs(x).max())
     n, mean = values.size, float(values.mean())
     if n == 1:
         return Estimate(mean, -inf, inf, 1, 0, inf, level)
@@ -169,7 +170,8 @@ def _seeds(
     return None, f"Even {MAX_SEEDS} runs would hardly settle it: {why}."
 
 
-def _outcome(p_equivalence: float, p_outside: float, outside_means: Outcome) -> Outcome:
+def outcome_of(p_equivalence: float, p_outside: float, outside_means: Outcome) -> Outcome:
+    """Return what two p-values say at ALPHA."""
     rest = outside_means if p_outside <= ALPHA else Outcome.inconclusive
     return Outcome.reproduced if p_equivalence <= ALPHA else rest
 
@@ -222,13 +224,13 @@ def judge_value(ours: Values, published: Published, margin: float, higher_is_bet
         tests.append((reading, e, inside, min(1.0, near + far)))
     e = max((t[1] for t in tests), key=lambda e: e.high)
     p_inside, p_outside = max(t[2] for t in tests), max(t[3] for t in tests)
-    outcome, seeds = _outcome(p_inside, p_outside, beyond), None
+    outcome, seeds = outcome_of(p_inside, p_outside, beyond), None
     place = {Outcome.reproduced: "inside", Outcome.inconclusive: "neither inside nor outside"}
     reasons = [
         f"Ours − published is {delta:+.4g}, {LEVEL:.0%} interval [{e.low:.4g}, {e.high:.4g}]: "
         f"{place.get(outcome, 'outside')} ±{margin:g} (p inside {p_inside:.2g}, p outside {p_outside:.2g})."
     ]
-    verdicts = [_outcome(p, q, beyond) for _, _, p, q in tests]
+    verdicts = [outcome_of(p, q, beyond) for _, _, p, q in tests]
     each = "; ".join(f"{v} if {reading}" for v, (reading, *_) in zip(verdicts, tests, strict=True))
     reasons.append(f"{'Verdict' if len(set(verdicts)) == 1 else 'The readings disagree'}: {each}.")
     if r >= margin:
@@ -293,7 +295,7 @@ def judge_threshold(
         return Decision(Outcome.inconclusive, e, bound, None, e.n, (text,))
     t = (e.value - bound) / e.se * (1 if direction == "above" else -1)
     yes, no = float(stdtr(e.df, -t)), float(stdtr(e.df, t))
-    outcome = _outcome(yes, no, Outcome.contradicted)
+    outcome = outcome_of(yes, no, Outcome.contradicted)
     place = "above" if e.value > bound else "below"
     if outcome is Outcome.inconclusive:
         shared = e.se**2 * overlap / (1 / e.n + overlap)  # what more runs cannot take away
@@ -340,58 +342,6 @@ def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]], over
         p_outside=min(1.0, len(no) * min(no.values())) if no else None,
         seeds_needed=max(needed) if needed and all(needed) and not wrong else None,
     )
-
-
-def log_slopes(sizes: Values, values_per_seed: Values) -> NDArray[np.float64]:
-    """Least-squares slopes of log value on log size, one for each row of S × len(sizes) positive values."""
-    u = np.log(np.asarray(sizes, dtype=np.float64))
-    u -= u.mean()
-    return np.log(np.asarray(values_per_seed, dtype=np.float64)) @ u / (u @ u)
-
-
-def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin: float) -> Decision:
-    """Does a quantity grow as size^expected? Least-squares slope of log value on log size, for each seed.
-
-    values_per_seed: S × len(sizes), positive. The S slopes go to `judge_value` with `expected` as an exact
-    value; the estimate is their mean.
-    """
-    k, values = _finite(sizes, "sizes"), _finite(values_per_seed, "values", ndim=2)
-    if values.shape[1] != k.size or np.unique(k).size < 2:
-        raise ValueError(f"Needs distinct sizes and one value for each: {values.shape} for {k.size} sizes.")
-    if bad := int(np.count_nonzero(values <= 0) + np.count_nonzero(k <= 0)):
-        raise ValueError(f"{bad} of {values.size + k.size} values and sizes are not positive.")
-    slopes = _level(log_slopes(k, values), 1.0)
-    d, e = judge_value(slopes, Published(expected), margin, None), mean_interval(slopes)
-    return replace(d, estimate=e, reasons=(f"The mean slope is {e.value:.4g}.", *d.reasons))
-
-
-def judge_peak(
-    x: Values, values: Values, at: Sequence[float], higher_is_better: bool = True, overlap: float = 0.0
-) -> Decision:
-    """Is the best mean of a curve at one of the points `at`? values: S × len(x), paired by seed.
-
-    `reproduced` if one of `at` beats every other point (Berger 1982), Bonferroni over `at`; `contradicted` if
-    another point beats all of `at`, Holm over the others; pairs as in `judge_difference`. The estimate is the
-    lead of the best of `at` over its best rival. ValueError if `at` names unknown points, none or all.
-    """
-    k, v = _finite(x, "points"), _finite(values, "values", ndim=2) * (1 if higher_is_better else -1)
-    named = np.isclose(k[:, None], np.asarray(list(at), dtype=np.float64)[None, :])
-    mine, rest = np.flatnonzero(named.any(axis=1)), np.flatnonzero(~named.any(axis=1))
-    if v.shape[1] != k.size or not (mine.size and rest.size and named.any(axis=0).all()):
-        raise ValueError(f"`at` must name some, not all, of {k.size} points: at {at}, values {v.shape}.")
-    i, j = mine[v.mean(axis=0)[mine].argmax()], rest[v.mean(axis=0)[rest].argmax()]
-    lead = judge_difference(v[:, i], v[:, j], 0.0, overlap)
-    if lead.p_equivalence is None:
-        return lead
-    tests = [[judge_difference(v[:, a], v[:, b], 0.0, overlap) for b in rest] for a in mine]
-    pairs = np.array([[(d.p_equivalence, d.p_outside) for d in row] for row in tests], dtype=np.float64)
-    p = np.nan_to_num(pairs, nan=1.0)  # a pair without spread: neither beats the other
-    yes = min(1.0, mine.size * float(p[..., 0].max(axis=1).min()))
-    no = min(1.0, rest.size * float(p[..., 1].max(axis=0).min()))
-    outcome = _outcome(yes, no, Outcome.contradicted)
-    text = f"Best claimed point {k[i]:g}, best other {k[j]:g}; over all points p {yes:.2g} and {no:.2g}."
-    seeds = lead.seeds_needed if outcome is Outcome.inconclusive else None
-    return Decision(outcome, lead.estimate, None, None, lead.n, (text, *lead.reasons), yes, no, seeds)
 
 
 def judge_all_hold(runs: Sequence[Values], tolerance: float = 0.0) -> Decision:

@@ -8,6 +8,7 @@ from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
+from repro.curves import log_slopes
 from repro.evidence import Evidence
 from repro.generalisation import ratios
 from repro.judge import Verdict, overlap_of
@@ -21,7 +22,7 @@ from repro.ledger import (
     Tier,
 )
 from repro.plan import claim_arms, comparisons, generalisation_arms
-from repro.statistics import Estimate, log_slopes, mean_interval
+from repro.statistics import Estimate, mean_interval
 from repro.words import number, printed, unit_of
 
 WIDTH, LABELS, RIGHT, TOP, ROW, AXIS = 780, 250, 16, 26, 46, 40  # pixels of the drawing's own scale

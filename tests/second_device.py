@@ -27,6 +27,7 @@ NAME = "meta"
 aten = torch.ops.aten
 MOVES = {aten._to_copy.default, aten.copy_.default}
 BY_INDEX = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default}
+TOGETHER = {aten.cat.default, aten.stack.default}  # take not even a single number from elsewhere
 
 
 class TwoDevicesError(RuntimeError):
@@ -72,13 +73,21 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operation on the processor, and say that its result is there if what it was given is.
 
     Raises:
-        TwoDevicesError: for tensors of both devices; but single numbers, and indices, may come from the processor.
+        TwoDevicesError: for tensors of both devices, or a generator of the processor's; but single numbers and
+            indices may come from there.
     """
-    tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+    flat = tree_flatten((args, kwargs))[0]
+    tensors = [x for x in flat if isinstance(x, Tensor)]
     there = {id(x.inner): x for x in tensors if isinstance(x, There)}
-    here = [x for x in tensors if not isinstance(x, There) and x.dim()]
     indexed = func in BY_INDEX and isinstance(args[0], There)
-    if there and here and func not in MOVES and not indexed:
+    bound = tree_flatten((args[0], *args[2:]))[0] if indexed else tensors
+    here = [
+        x
+        for x in bound
+        if isinstance(x, Tensor) and not isinstance(x, There) and (x.dim() or func in TOGETHER)
+    ]
+    here += [x for x in flat if isinstance(x, torch.Generator)]
+    if there and here and func not in MOVES:
         raise TwoDevicesError(f"{func}: {[(tuple(x.shape), str(x.device)) for x in tensors]}")
     device = kwargs.get("device")
     result_there = bool(there) if device is None else torch.device(device).type == NAME
@@ -138,8 +147,10 @@ def second_device() -> Iterator[str]:
 
 
 def assert_keeps_to_its_device(experiment: Any, setting: Any, root: Path = Path()) -> None:
-    """Run an experiment here and there: it mixes no tensors of the two, and finds the same numbers."""
+    """Run an experiment here and there: it asks where, mixes no tensors of the two, and finds the same numbers."""
     here = list(experiment(setting, [0, 1], Context(root)))
     with second_device() as device:
-        there = list(experiment(setting, [0, 1], Context(root, device)))
+        context = Context(root, device)
+        there = list(experiment(setting, [0, 1], context))
+    assert context.asked, "it computes on the processor, and its records will say so: nothing to test"
     assert json.dumps(there) == json.dumps(here)

@@ -70,6 +70,43 @@ def test_parts_have_files_of_their_own_and_share_the_progress(tmp_path: Path) ->
     assert second.part(0, 2).checkpoint.path == tmp_path / "training-1-0.pt"
 
 
+def test_the_end_of_a_part_is_saved_however_short(tmp_path: Path) -> None:
+    work = Work(checkpoint=Checkpoint(tmp_path / "training.pt", every=3600.0))
+    parts = [work.part(i, 2).checkpoint for i in range(2)]
+    parts[0].save(lambda: pytest.fail("nobody asked for it"))
+    parts[0].save(lambda: "done", ended=True)
+    assert (parts[0].load(), parts[1].load()) == ("done", None)
+    alone = Work(checkpoint=Checkpoint(tmp_path / "alone.pt")).part(0, 1)
+    alone.checkpoint.save(lambda: pytest.fail("nothing follows it"), ended=True)
+
+
+def test_the_time_of_all_tries_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("repro.checkpoint.time.monotonic", lambda: clock[0])
+    told: list[float] = []
+    for _ in range(3):  # each try takes five seconds
+        checkpoint = Checkpoint(tmp_path / "t.pt", every=0.0, resumed=told.append)
+        checkpoint.load()
+        clock[0] += 5.0
+        checkpoint.save(lambda: 1)
+        clock[0] += 100.0  # until somebody begins again
+    assert told == [5.0, 10.0]
+
+
+def test_what_cannot_be_saved_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("repro.checkpoint.write_atomically", full)
+    checkpoint = Checkpoint(tmp_path / "t.pt", every=0.0)
+    with pytest.warns(UserWarning, match=r"t\.pt: the training goes on.*No space left"):
+        checkpoint.save(lambda: 1)
+
+
+def test_without_a_chunk_nothing_is_kept(tmp_path: Path) -> None:
+    assert Context(tmp_path, kept=tmp_path / "kept").work.checkpoint.path is None
+
+
 def test_a_chunks_files_go_when_it_is_done(tmp_path: Path) -> None:
     context = Context(tmp_path, kept=tmp_path / "kept")
     for chunk in context.chunks(range(4), 1, largest=2):

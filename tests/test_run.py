@@ -23,7 +23,7 @@ from repro.errors import LedgerError
 from repro.plan import jobs, setting_hash
 from repro.progress import Bar
 from repro.records import problems_file, read_folder, read_problems, read_record
-from repro.run import memory
+from repro.run import _identity, forget_unfinished, memory, run
 
 # A run of the toy's quick tier in a process of its own, without torch. Arguments: project, folder, and perhaps
 # `scenarios TEXT`: for each, in a folder of its own, child after child dies by SIGKILL at the N-th event of a kind;
@@ -512,7 +512,6 @@ def test_an_experiment_of_the_smoke_tier_only(toy) -> None:
 def test_overriding_a_setting_makes_other_records(toy) -> None:
     (job,) = [job for job in jobs(toy.ledger, "quick", "train") if job.needed_by == ("V1", "H1")]
     changed = replace(job, setting={**job.setting, "level": 81.0})
-    from repro.run import run
 
     run(toy.project, toy.ledger, [changed], toy.folder, progress=toy.progress)
     assert toy.verdicts()["V1"].outcome == "not_run"
@@ -552,27 +551,95 @@ def test_a_gpu_is_asked_for_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 < memory("cpu") <= MEMORY_LIMIT
 
 
-def test_what_leaves_the_gpu_alone_says_so(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ledger's `device: cpu` reaches the experiment and its records, on a machine with a GPU."""
+def test_records_name_the_device_that_was_used(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the one there is: what never asks, or leaves a GPU alone by the ledger, computes on the processor."""
     gpu = {"device": "cuda", "gpu": "a GPU", "cuda": "13.0", "threads": 1}
+    cpu = {"device": "cpu", "threads": 1}
     monkeypatch.setattr("repro.run._prepare", lambda *_: gpu)
-    monkeypatch.setattr(
-        "repro.run.environment", lambda _, device, threads: {"device": device, "threads": threads}
-    )
+    monkeypatch.setattr("repro.run.environment", lambda *_: cpu)
     monkeypatch.setattr("repro.run.memory", lambda device: {"cpu": 1, "cuda": 2}[device])
-    toy.run("quick")
-    assert {json.dumps(r.environment, sort_keys=True) for r in read_folder(toy.folder, "toy")[0]} == {
-        json.dumps(gpu, sort_keys=True)
-    }
+
+    def environments() -> dict[str, dict]:
+        toy.run("quick")
+        return {r.experiment: r.environment for r in read_folder(toy.folder, "toy")[0]}
+
+    toy.edit('"""Draw an accuracy."""', "assert context.device and context.memory == 2", "experiments.py")
+    assert environments() == {"train": gpu, "growth": cpu, "counting": cpu}
+    toy.edit("context.memory == 2", "context.memory == 1", "experiments.py")
     toy.edit("function: experiments.train\n", "function: experiments.train\n    device: cpu\n")
     shutil.rmtree(toy.folder)
-    toy.run("quick")
+    assert environments() == {"train": cpu, "growth": cpu, "counting": cpu}
+
+
+# ------------------------------------------------------------------ trainings that were killed
+
+KILLED_ONCE = '''\
+"""Draw an accuracy."""
+    for chunk in context.chunks(seeds, 1):
+        checkpoint = context.work.checkpoint
+        if checkpoint.load() is None:
+            checkpoint.every, checkpoint._earlier = 0.0, 1000.0
+            checkpoint.save(lambda: "half")
+            raise KeyboardInterrupt
+        for seed in chunk:
+            yield seed, {"accuracy": 80.0 + seed}
+    return
+'''
+
+
+def test_a_killed_run_goes_on_and_its_records_tell_the_whole_time(toy) -> None:
+    toy.edit('"""Draw an accuracy."""\n', KILLED_ONCE, "experiments.py")
+    (job,) = [job for job in jobs(toy.ledger, "quick", "train") if job.needed_by == ("V1", "H1")]
+    neighbour = toy.folder / "unfinished" / "toy"
+
+    def go() -> None:
+        run(toy.project, toy.ledger, [job], toy.folder, progress=toy.progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    (kept,) = neighbour.rglob("*.pt")
+    assert kept.relative_to(neighbour).parts[1:] == ("0-1-2-3-4", "training.pt")
+    other = kept.parents[1] / "7-8" / "training.pt"  # as of another process, with other seeds of the same job
+    other.parent.mkdir()
+    other.touch()
+    go()
     records, _ = read_folder(toy.folder, "toy")
-    found = {(r.experiment == "train", json.dumps(r.environment, sort_keys=True)) for r in records}
-    assert found == {
-        (True, json.dumps({"device": "cpu", "threads": 1})),
-        (False, json.dumps(gpu, sort_keys=True)),
-    }
+    assert [r.seed for r in records] == [0, 1, 2, 3, 4]
+    assert 1000 < sum(r.seconds for r in records) < 1500
+    assert [path for path in neighbour.rglob("*.pt")] == [other]
+
+
+def test_what_is_kept_is_named_after_all_that_a_number_depends_on(toy) -> None:
+    job = jobs(toy.ledger, "quick", "train")[0]
+    machine = {"torch": "2.13", "threads": 2, "device": "cpu", "processor": "a", "commit": "1", "cores": 2}
+
+    def name(job=job, code="c", data=None, **changes) -> str:
+        return _identity(job, code, data or {}, {**machine, **changes})
+
+    same = [name(), name(commit="2"), name(cores=8)]
+    other = [
+        name(replace(job, experiment="growth")),
+        name(replace(job, setting={**job.setting, "steps": 7})),
+        name(code="d"),
+        name(data={"corpus": "1"}),
+        *(
+            name(**change)
+            for change in ({"torch": "2.14"}, {"threads": 1}, {"device": "cuda"}, {"processor": "b"})
+        ),
+    ]
+    assert len({*same}) == 1
+    assert len({*same, *other}) == 1 + len(other)
+
+
+def test_what_nobody_took_up_for_a_month_goes(tmp_path: Path) -> None:
+    for job, days in (("old", 31), ("new", 29)):
+        path = tmp_path / "unfinished" / "toy" / job / "0-1" / "training.pt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        for part in (path, *list(path.parents)[:2]):
+            os.utime(part, (time.time() - days * 86400,) * 2)
+    forget_unfinished(tmp_path)
+    assert [path.name for path in (tmp_path / "unfinished" / "toy").iterdir()] == ["new"]
 
 
 def test_a_bar_without_terminal_tells_now_and_then(toy) -> None:

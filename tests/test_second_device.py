@@ -45,6 +45,9 @@ def test_what_is_made_there_by_default_is_there() -> None:
         lambda there, here: torch.cat([there, here]),
         lambda there, here: here[there.long()],
         lambda there, here: there.mul_(here),
+        lambda there, here: torch.stack([there[0], here[0]]),
+        lambda there, here: there.index_put_((here.long(),), here),
+        lambda there, here: there.normal_(generator=torch.Generator()),
     ],
 )
 def test_two_devices_do_not_mix(mix: object) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from papers.diffusion import leaves_set, pictures
 from repro.context import Context
 
 HERE = Context(Path())
@@ -35,3 +39,38 @@ def batch(records: int) -> bytes:
         planes[2 * 32 + 5] = 200
         made += bytes([i]) + bytes(planes)
     return made
+
+
+LEAVES = {
+    "T": 20, "first_beta": 1e-3, "schedule": "fixed", "network": "multi_scale", "basis_width": 1.0,
+    "mean": "equation_65", "channels": 4, "images": 16, "batch": 4, "steps": 4, "learning_rate": 0.01, "test_draws": 1,
+    "trained_on": "smallest", "largest_side": 16,
+}  # fmt: skip
+
+
+@pytest.fixture
+def few_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A folder with a small set of dead leaves, written as the stage of dvc.yaml writes the real one."""
+    monkeypatch.setattr(leaves_set, "SIDES", (16,))
+    monkeypatch.setattr(leaves_set, "SEEDS", 3)
+    monkeypatch.setattr(leaves_set, "PIXELS", 16 * 16**2)
+    leaves_set.write(tmp_path)
+    monkeypatch.setattr(leaves_set, "require", lambda name, root: tmp_path)
+    return Context(tmp_path)
+
+
+@pytest.fixture
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers of tiny data sets in place of the real ones: smooth blobs of 8 by 12 pixels, one colour and three."""
+    axes = [np.arange(n)[:, None, None] for n in (8, 12)]
+    phase = np.arange(60)
+    blobs = np.cos(axes[0] / 3 + phase)[:, None] * np.cos(axes[1] / 4 + 2 * phase)[None]
+    one_colour = np.round(127.5 + 127.5 * blobs[:, :, 0]).astype(np.uint8).transpose(2, 0, 1)
+
+    def load(colours: int):
+        images = np.stack([one_colour] * colours, axis=1) if colours > 1 else one_colour
+        return lambda root: {"train": images[:48], "test": images[48:]}
+
+    pictures.read.cache_clear()
+    monkeypatch.setitem(pictures.LOAD, "mnist", load(1))
+    monkeypatch.setitem(pictures.LOAD, "cifar10", load(3))

@@ -1,21 +1,26 @@
-"""Trainings and samplers run on the device that they are given."""
+"""Image models run on the device that they are given; the small ones compute on the processor whatever it is."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.second_device import assert_keeps_to_its_device
 
-from repro.project import find_project
+from papers.diffusion import leaves, pictures
+from papers.diffusion.conftest import LEAVES, PICTURES
+from repro.context import Context
 
-ROOT = Path(__file__).parents[2]
-PROJECT = find_project(ROOT)
 
-
-@pytest.mark.parametrize("name", ["swiss_roll", "heartbeat", "toy"])
-def test_trainings_keep_to_their_device(name: str) -> None:
-    plan = PROJECT.ledger("diffusion").experiments[name]
-    experiment: Any = PROJECT.function("diffusion", plan.function)
-    assert_keeps_to_its_device(experiment, {**plan.setting, **plan.tiers["smoke"].set}, ROOT)
+@pytest.mark.parametrize(
+    ("experiment", "setting"),
+    [
+        (leaves.dead_leaves_bound, LEAVES),
+        (leaves.dead_leaves_samples, {**LEAVES, "samples": 2}),
+        (pictures.pictures_model, PICTURES),
+    ],
+)
+def test_image_models_keep_to_their_device(
+    experiment: Any, setting: dict[str, Any], few_leaves: Context, small_pictures: None
+) -> None:
+    assert_keeps_to_its_device(experiment, setting, few_leaves.root)

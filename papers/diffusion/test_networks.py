@@ -20,7 +20,7 @@ from papers.diffusion import (
     schedules,
     swiss,
 )
-from papers.diffusion.conftest import HERE, SWISS
+from papers.diffusion.conftest import HERE, LEAVES, SWISS
 from papers.diffusion.images import ImageReverse, bumps
 from papers.diffusion.model import HeartbeatNetwork, RadialBasis
 from papers.diffusion.processes import (
@@ -34,17 +34,6 @@ from repro.data.fetch import require
 from repro.errors import DataCorrupt, DataUnavailable, SettingError
 from repro.noise import bernoulli, normal
 from repro.project import find_project
-
-
-@pytest.fixture
-def few_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    """A folder with a small set of dead leaves, written as the stage of dvc.yaml writes the real one."""
-    monkeypatch.setattr(leaves_set, "SIDES", (16,))
-    monkeypatch.setattr(leaves_set, "SEEDS", 3)
-    monkeypatch.setattr(leaves_set, "PIXELS", 16 * 16**2)
-    leaves_set.write(tmp_path)
-    monkeypatch.setattr(leaves_set, "require", lambda name, root: tmp_path)
-    return Context(tmp_path)
 
 
 def test_every_experiment_of_the_ledger_is_listed() -> None:
@@ -106,13 +95,6 @@ def test_image_model_takes_any_side_and_moves_with_its_input(side: int) -> None:
 HEARTBEAT = {
     "T": 12, "length": 10, "base_rate": 0.2, "schedule": "binomial", "hidden": 8, "output": "offset", "steps": 5,
     "batch": 3, "learning_rate": 0.02, "test_draws": 20, "samples": 4,
-}  # fmt: skip
-
-
-LEAVES = {
-    "T": 20, "first_beta": 1e-3, "schedule": "fixed", "network": "multi_scale", "basis_width": 1.0,
-    "mean": "equation_65", "channels": 4, "images": 16, "batch": 4, "steps": 4, "learning_rate": 0.01, "test_draws": 1,
-    "trained_on": "smallest", "largest_side": 16,
 }  # fmt: skip
 
 

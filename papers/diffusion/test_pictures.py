@@ -101,23 +101,6 @@ def test_cifar_is_missing_by_name(tmp_path: Path) -> None:
         pictures.read("cifar10", tmp_path)
 
 
-@pytest.fixture
-def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers of tiny data sets in place of the real ones: smooth blobs of 8 by 12 pixels, one colour and three."""
-    axes = [np.arange(n)[:, None, None] for n in (8, 12)]
-    phase = np.arange(60)
-    blobs = np.cos(axes[0] / 3 + phase)[:, None] * np.cos(axes[1] / 4 + 2 * phase)[None]
-    one_colour = np.round(127.5 + 127.5 * blobs[:, :, 0]).astype(np.uint8).transpose(2, 0, 1)
-
-    def load(colours: int):
-        images = np.stack([one_colour] * colours, axis=1) if colours > 1 else one_colour
-        return lambda root: {"train": images[:48], "test": images[48:]}
-
-    pictures.read.cache_clear()
-    monkeypatch.setitem(pictures.LOAD, "mnist", load(1))
-    monkeypatch.setitem(pictures.LOAD, "cifar10", load(3))
-
-
 @pytest.mark.parametrize(
     ("dataset", "network", "colours"),
     [("mnist", "dense", 1), ("cifar10", "both", 3), ("cifar10", "multi_scale", 3)],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.second_device import assert_keeps_to_its_device
 
-from papers.graph_transformer import experiments, gtn, properties, tasks, trees
+from papers.graph_transformer import experiments, tasks, trees
 from repro.project import find_project
 
 ROOT = Path(__file__).parents[2]
@@ -24,11 +24,8 @@ ARMS: list[tuple[Any, str, dict[str, Any]]] = [
     (experiments.node_classification, "pattern", {"model": "gatedgcn"}),
     (experiments.size_transfer, "size_transfer", {"trained_on": "same_size"}),
     (experiments.size_transfer, "size_transfer", {"model": "gat", "encoding": "none"}),
-    (experiments.size_transfer, "size_transfer", {"model": "degree"}),
     (tasks.opposite, "opposite", {}),
     (trees.match, "tree_match", {}),
-    (properties.smoothing, "smoothing", {}),
-    (gtn.meta_path, "meta_path", {}),
 ]
 
 

@@ -35,10 +35,11 @@ class Work:
 
     def part(self, i: int, parts: int) -> Work:
         """Return part ``i`` of equal parts, which are done one after the other."""
-        path = self.checkpoint.path
+        whole = self.checkpoint
+        path = whole.path and whole.path.with_name(f"{whole.path.stem}-{i}.pt")
         return Work(
             lambda share: self.tick((i + share) / parts),
-            Checkpoint(path and path.with_name(f"{path.stem}-{i}.pt"), self.checkpoint.every),
+            Checkpoint(path, whole.every, keep_end=parts > 1, resumed=whole.resumed),
         )
 
 
@@ -48,22 +49,32 @@ class Context:
 
     Attributes:
         root: the project's folder.
-        device: ``cpu`` or ``cuda``.
+        where: ``cpu`` or ``cuda``; experiments ask for :attr:`device`.
         memory: bytes that one chunk of seeds may use.
         report: takes how many seeds are done, fractions included.
         finished: called when all seeds of a chunk are done. Seeds that stop early come first, so that part of a chunk
             would be a biased sample.
         kept: folder of this job's unfinished trainings; None keeps none.
+        asked: whether the experiment has asked for the device. One that never does computes on the processor.
+        earlier: seconds that went into the current chunk's trainings before this process.
     """
 
     root: Path
-    device: str = "cpu"
+    where: str = "cpu"
     memory: int = MEMORY_LIMIT
     report: Callable[[float], None] = _ignore
     finished: Callable[[], None] = _nothing
     kept: Path | None = None
+    asked: bool = field(default=False, init=False)
+    earlier: float = field(default=0.0, init=False)
     _done: int = field(default=0, init=False)
     _chunk: list[int] = field(default_factory=list, init=False)
+
+    @property
+    def device(self) -> str:
+        """Where the experiment is to run: ``cpu`` or ``cuda``."""
+        self.asked = True
+        return self.where
 
     def chunks(self, seeds: Sequence[int], bytes_per_seed: float, largest: int = 50) -> Iterator[list[int]]:
         """Yield the seeds in groups that fit the memory; results do not depend on the grouping.
@@ -76,7 +87,7 @@ class Context:
         size = max(1, min(largest, int(self.memory // max(bytes_per_seed, 1))))
         for start in range(0, len(seeds), size):
             chunk = list(seeds[start : start + size])
-            self._chunk = chunk
+            self._chunk, self.earlier = chunk, 0.0
             yield chunk
             self._done += len(chunk)
             self.finished()
@@ -94,9 +105,12 @@ class Context:
 
     @property
     def work(self) -> Work:
-        """The current chunk's work, to be handed to a training."""
-        path = self._folder(self.kept) / "training.pt" if self.kept else None
-        return Work(self.tick, Checkpoint(path))
+        """The current chunk's work, to be handed to a training. Outside a chunk no seeds name it: nothing is kept."""
+        path = self._folder(self.kept) / "training.pt" if self.kept and self._chunk else None
+        return Work(self.tick, Checkpoint(path, resumed=self._resumed))
+
+    def _resumed(self, seconds: float) -> None:
+        self.earlier += seconds
 
     def _folder(self, kept: Path) -> Path:
         return kept / "-".join(str(seed) for seed in self._chunk)

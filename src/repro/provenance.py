@@ -151,7 +151,7 @@ def environment(root: Path, device: str, threads: int) -> dict[str, Any]:
     """Return library versions, hardware and the commit, with nothing that names a person or a machine."""
     import psutil
 
-    packages = ("torch", "torch-geometric", "numpy", "scipy")
+    packages = ("torch", "torch-geometric", "numpy", "scipy", "mujoco", "dm-control")
     hardware: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,9 @@ from repro.records import (
     write_atomically,
     write_record,
 )
+
+NOT_ARITHMETIC = ("commit", "cores", "memory_gib")  # parts of an environment that change no number
+FORGET_DAYS = 30
 
 
 class Progress(Protocol):
@@ -119,6 +123,7 @@ def run(
         if seeds:
             todo.append((job, seeds))
     progress.start([(job, len(seeds)) for job, seeds in todo])
+    forget_unfinished(folder)
     if not todo:
         return outcome
     (folder / paper).mkdir(
@@ -132,7 +137,7 @@ def run(
         progress.job(job)
         try:
             pinned = ledger.experiments[job.experiment].device == "cpu"
-            here = processor if pinned else machine
+            here = (processor, processor) if pinned else (machine, processor)
             _run_job(project, ledger, job, seeds, folder, codes[job.experiment], here, progress, outcome)
         except DataUnavailable as missing:
             outcome.blocked[job.name] = str(missing)
@@ -185,6 +190,7 @@ def memory(device: str) -> int:
         return available_memory()
     import torch
 
+    torch.cuda.empty_cache()  # what an earlier job has left there is free, and chunks are those of a fresh process
     return torch.cuda.mem_get_info()[0] // 2
 
 
@@ -195,23 +201,25 @@ def _run_job(
     seeds: list[int],
     folder: Path,
     loaded: tuple[str, Callable[..., Any]],
-    machine: dict[str, Any],
+    machines: tuple[dict[str, Any], dict[str, Any]],
     progress: Progress,
     outcome: Outcome,
 ) -> None:
+    """Run a job; ``machines``: the environment it is given, and that of records of what never asks for its device."""
     from repro.data.fetch import data_md5, require
 
     for name in ledger.experiments[job.experiment].data:
         require(name, project.root)
     data = {name: data_md5(name, project.root) for name in ledger.experiments[job.experiment].data}
     code, function = loaded
-    started, unfinished = time.perf_counter(), set(seeds)
+    machine, processor = machines
+    started, expected = time.perf_counter(), set(seeds)
     pending: list[tuple[int, list[Mapping[str, float]]]] = []
 
     def flush() -> None:
         # The seeds of a chunk share its time. A chunk is written whole: those that stop early come first.
         nonlocal started
-        seconds = (time.perf_counter() - started) / max(len(pending), 1)
+        seconds = (time.perf_counter() - started + context.earlier) / max(len(pending), 1)
         while pending:
             seed, rows = pending.pop(0)
             record = Record(
@@ -222,7 +230,7 @@ def _run_job(
                 rows=_checked(rows, ledger, job),
                 code=code,
                 data=data,
-                environment=machine,
+                environment=machine if context.asked else processor,
                 seconds=seconds,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
@@ -231,27 +239,37 @@ def _run_job(
         started = time.perf_counter()
 
     device = machine["device"]
-    identity = {
-        "code": code,
-        "setting": job.setting,
-        "data": data,
-        "device": device,
-        "torch": machine.get("torch"),
-    }
-    kept = folder / "unfinished" / job.paper / hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]
+    kept = folder / "unfinished" / job.paper / _identity(job, code, data, machine)
     context = Context(project.root, device, memory(device), progress.done, flush, kept)
     for seed, rows in function(job.setting, seeds, context):
-        if seed not in unfinished:
+        if seed not in expected:
             raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")
-        unfinished.discard(seed)
+        expected.discard(seed)
         pending.append((seed, rows if isinstance(rows, list) else [rows]))
         if not context.in_chunk:
             flush()
     flush()
     progress.done(len(seeds))
-    shutil.rmtree(kept, ignore_errors=True)
-    if unfinished:
-        raise RuntimeError(f"the experiment returned nothing for the seeds {sorted(unfinished)}")
+    with suppress(OSError):  # another process keeps other seeds of the same job there, or nobody anything
+        kept.rmdir()
+    if expected:
+        raise RuntimeError(f"the experiment returned nothing for the seeds {sorted(expected)}")
+
+
+def _identity(job: Job, code: str, data: Mapping[str, str], machine: Mapping[str, Any]) -> str:
+    """Name a job's unfinished trainings after all that a number of theirs may depend on."""
+    arithmetic = {name: value for name, value in machine.items() if name not in NOT_ARITHMETIC}
+    whole = {"experiment": job.experiment, "setting": job.setting, "code": code, "data": data, **arithmetic}
+    return hashlib.sha256(canonical(whole).encode()).hexdigest()[:16]
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Delete what trainings left behind that nobody took up again for ``FORGET_DAYS``: of other code, say."""
+    oldest = time.time() - FORGET_DAYS * 86400
+    for job in (folder / "unfinished").glob("*/*"):
+        with suppress(OSError):  # another process was faster
+            if max(path.stat().st_mtime for path in (job, *job.rglob("*"))) < oldest:
+                shutil.rmtree(job)
 
 
 def _checked(rows: list[Mapping[str, float]], ledger: Ledger, job: Job) -> list[dict[str, float]]:

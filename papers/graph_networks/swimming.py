@@ -192,7 +192,8 @@ def measured(
     now, after = data.states[:, :, :-1], data.states[:, :, 1:]
     flat = predict(now.flatten(1, 2), data.actions.flatten(1, 2), data.limit).view_as(after)
     one_step = (kinds(flat, after).sum(2) / kinds(now, after).sum(2)).mean(-1)
-    graph = features(setting, now, data.actions, data.limit)
+    # In the ranges' single precision: a limit that all swimmers share would lie outside its own rounded value.
+    graph = Attributes(*(part.float() for part in features(setting, now, data.actions, data.limit)))
     held = torch.cat([part.flatten(1).double() for part in inside(graph, support)[:2]], 1)
     state, path = data.states[:, :, 0], []
     for t in range(STEPS):

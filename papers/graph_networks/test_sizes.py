@@ -222,6 +222,15 @@ def test_swimmers_see_no_absolute_place(positions: str) -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_a_limit_that_all_swimmers_share_lies_in_its_range() -> None:
+    pytest.importorskip("dm_control")
+    s = setting("swimmer", limits="fixed", joint_range=True, steps=0, episodes=4)
+    trained = swimming.train(s, [0], [3, 4], Work())
+    (at_three,), (at_nine,) = (swimming.measured(s, [0], n, trained) for n in (3, 9))
+    assert at_three["outside_share"] < 0.1  # the limit alone is an eighth
+    assert at_three["outside_share"] < at_nine["outside_share"]
+
+
 def test_held_out_sizes_are_held_out() -> None:
     assert 7 not in swimming.SIZES.trained
     assert max(swimming.SIZES.trained) == 9

@@ -13,7 +13,7 @@ from repro.evidence import Evidence
 from repro.generalisation import breaking_point, ratios
 from repro.plan import Arm
 from repro.report.animation import Film, Take
-from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
+from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, Drawn, new_figure
 from repro.report.figures import Sources, Verdicts, deviation_effects, recorded_arm
 from repro.statistics import mean_interval
 
@@ -26,6 +26,12 @@ CHAIN_ARMS: dict[str, tuple[dict[str, Any], str, str]] = {
 SWIMMER_ARMS: dict[str, tuple[dict[str, Any], str, str]] = {
     "joints limited to 360°/N": ({}, BLUE, "o"),
     "joints limited to 60°": ({"limits": "fixed"}, ORANGE, "s"),
+    "and positions relative to the neighbour": ({"limits": "fixed", "positions": "relative"}, GREEN, "^"),
+    "and no sum over all links": (
+        {"limits": "fixed", "positions": "relative", "pooling": "none"},
+        PURPLE,
+        "D",
+    ),
 }
 LABEL_ARMS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "sorted lists": ({}, BLUE, "o", "-"),
@@ -233,40 +239,37 @@ def _bodies(evidence: Evidence) -> Drawn | None:
 
 
 def _swimmers(evidence: Evidence) -> Drawn | None:
-    found = {
-        label: (_errors(evidence, "swimmer", setting, "rollout_error"), colour, marker)
-        for label, (setting, colour, marker) in SWIMMER_ARMS.items()
-    }
-    if not any(errors for errors, _, _ in found.values()):
-        return None
-    fig = new_figure(10, 4.6)
-    left, right = fig.subplots(1, 2)
-    for label, (errors, colour, marker) in found.items():
-        if not errors:
-            continue
-        _line(left, _logs(errors), colour, marker, label)
-        growth = ratios(errors, SWIMMER, "training_sizes", {})
-        _line(right, growth, colour, marker, "_")
-        _mark(right, breaking_point(growth, SWIMMER, 2.0), growth, colour)
-    for axis in (left, right):
+    fig = new_figure(10, 5)
+    drawn = False
+    for axis, quantity, what in zip(
+        fig.subplots(1, 2), ("one_step_error", "rollout_error"), ("a single step", "100 steps"), strict=True
+    ):
+        for label, (setting, colour, marker) in SWIMMER_ARMS.items():
+            errors = _errors(evidence, "swimmer", setting, quantity)
+            if not errors:
+                continue
+            drawn, logs = True, _logs(errors)
+            _line(axis, logs, colour, marker, label)
+            point = breaking_point(ratios(errors, SWIMMER, "training_sizes", {}), SWIMMER, 2.0)
+            _mark(axis, point, logs, colour)
         _size_axis(
             axis, SWIMMER, (3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30), "links (grey: trained on, but for 7)"
         )
         axis.tick_params(axis="x", labelsize=8)
         axis.axhline(1, color=GREY, linewidth=1)
-    right.axhline(2, color=GREY, linewidth=1, linestyle="--")
-    left.set_ylabel("error of 100 steps / constant state's")
-    right.set_ylabel("error / that at the nearest training size")
-    fig.legend(loc="outside lower center", ncols=2)
+        axis.set_ylabel(f"error of {what} / constant state's")
+    if not drawn:
+        return None
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return Drawn(
         fig,
-        "Swimmers: rollout error against size",
-        "Error of hundred-step rollouts against 3 to 30 links, for each kind of joint limits that has records",
+        "Swimmers: error against size",
+        "Errors of single steps and of hundred-step rollouts against 3 to 30 links, for each arm that has records",
         f"{_training(evidence, 'swimmer', 'moments')} "
-        "Medians over episodes, capped at 1000; geometric means over seeds with 90 % intervals. Rings mark where the "
-        "error is more than twice that at the nearest training size from there on. The paper's Figure 6 shows 3 to "
-        "15 links without printed values. Rings mean nothing where the error at the training sizes is near or above "
-        "1.",
+        "Medians over episodes, capped at 1000; geometric means over seeds with 90 % intervals. Each arm takes away "
+        "one more thing that grows with the number of links. Rings mark where the error is more than twice that at "
+        "nine links from there on; they mean nothing where the error at the training sizes is near or above 1. The "
+        "paper's Figure 6 shows 3 to 15 links without printed values.",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from papers.gat.dictionary import Dictionary
 from papers.gat.dictionary import dictionary as graphs_of
 from papers.gat.lookup_model import WIDTH, Attention, Lookup, build
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
 
@@ -63,12 +64,22 @@ def accuracy(model: Lookup, graphs: Tensor, batch: int, dropout: AlwaysOn, strea
     return right / graphs.numel()
 
 
-def train(
-    setting: Mapping[str, Any],
-    seed: int,
-    device: str = "cpu",
-    on_check: Callable[[float], None] | None = None,
-) -> Trained:
+@contextmanager
+def without_denormals() -> Iterator[None]:
+    """Take numbers below 1e-38 for zero, on a processor.
+
+    Attention that has made up its mind is full of them, and a processor takes three times as long over each. They are
+    too small to change a weight: Adam adds 1e-8 to the size of a gradient.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@without_denormals()
+def train(setting: Mapping[str, Any], seed: int, device: str = "cpu", work: Work | None = None) -> Trained:
     """Train one seed until it answers everything rightly, or has not got better for 20 checks.
 
     As in the released code, a check comes after ``check_every`` passes, whose graphs are shuffled together; the best
@@ -83,8 +94,9 @@ def train(
         setting: see the ``dictionary`` experiment in ``paper.yaml``.
         seed: of graphs, split, weights and order.
         device: ``cpu`` or ``cuda``.
-        on_check: called with the share of the most passes that have been run.
+        work: takes the share of the most passes that have been run, and keeps the state.
     """
+    work = work or Work()
     k, every, size = setting["k"], setting["check_every"], setting["batch"]
     data = graphs_of(k, seed, setting["selection"] == "validation")
     parts = {"train": data.train.to(device), "test": data.test.to(device)}
@@ -97,7 +109,23 @@ def train(
         optimizer, "max", factor=0.5, patience=10, threshold=GAIN, threshold_mode="abs"
     )
     best, best_train, selected, waited, step, check = dict.fromkeys(parts, -1.0), 0.0, 0, 0, 0, 0
-    for check in range(1, setting["max_passes"] // every + 1):
+    ended = False
+
+    def state() -> dict[str, Any]:
+        return {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "progress": [best, best_train, selected, waited, step, check, ended],
+        }
+
+    if saved := work.checkpoint.load():
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        best, best_train, selected, waited, step, check, ended = saved["progress"]
+    while not ended and check < setting["max_passes"] // every:
+        check += 1
         key = randomness.key(seed, "dictionary/order", check)
         order = randomness.permutation(key, every * len(data.train)).to(device) % len(data.train)
         model.train()
@@ -116,17 +144,16 @@ def train(
         else:
             waited += 1
         scheduler.step(metric)
-        if on_check:
-            on_check(check * every / setting["max_passes"])
-        if metric == 1.0 or waited >= setting["patience"]:
-            break
+        ended = metric == 1.0 or waited >= setting["patience"]
+        work.checkpoint.save(state, ended)
+        work.tick(check * every / setting["max_passes"])
     return Trained(model.eval(), data, best, best_train, check * every, selected)
 
 
 def dictionary(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Figures 3 and 6: accuracy on training graphs and on graphs with pairs never seen, at one size k."""
     for seed in (seed for chunk in context.chunks(seeds, 1, largest=1) for seed in chunk):
-        run = train(setting, seed, context.device, context.tick)
+        run = train(setting, seed, context.device, context.work)
         yield (
             seed,
             {
@@ -160,7 +187,7 @@ def _attention_model(setting: Mapping[str, Any], seed: int, context: Context) ->
         model: Lookup = build(setting["model"], setting["k"], setting["heads"], setting["parts"], seed)
         data = graphs_of(setting["k"], seed)
     else:
-        run = train(setting, seed, context.device, context.tick)
+        run = train(setting, seed, context.device, context.work)
         model, data = run.model.cpu(), run.graphs
     assert isinstance(model, Attention)
     return model, data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,19 @@ from torch_geometric.data import Batch
 
 from papers.gat import lookup_model
 from papers.gat.dictionary import LARGEST, all_permutations, dictionary
-from papers.gat.lookup import AlwaysOn, accuracy, attention_map, attention_ranking, ranking, train
+from papers.gat.lookup import (
+    AlwaysOn,
+    accuracy,
+    attention_map,
+    attention_ranking,
+    ranking,
+    train,
+    without_denormals,
+)
 from papers.gat.lookup import dictionary as experiment
 from papers.gat.lookup_model import Attention, Lookup, build
-from repro.context import Context
+from repro.checkpoint import Checkpoint
+from repro.context import Context, Work
 from repro.errors import SettingError
 
 SETTING: dict[str, Any] = {
@@ -243,6 +253,42 @@ def test_training_equals_the_same_training_with_pyg() -> None:
     # The weights are compared after all passes, so the last check must be the one that `run` holds.
     for there, here in theirs.pairs(run.model):
         torch.testing.assert_close(here, there, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("model", ["gat", "gin"])
+def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, model: str) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(share: float) -> None:
+        if share >= 0.5:
+            raise Killed
+
+    def work(tick: Callable[[float], None] = lambda share: None) -> Work:
+        return Work(tick, Checkpoint(tmp_path / "t.pt", every=0.0))
+
+    setting = {**SETTING, "model": model, "max_passes": 40, "dropout": "always_on"}
+    with pytest.raises(Killed):
+        train(setting, 1, work=work(kill))
+    shares: list[float] = []
+    resumed, whole = train(setting, 1, work=work(shares.append)), train(setting, 1)
+    assert shares == [0.75, 1.0]
+    assert (resumed.accuracies, resumed.best_train, resumed.passes) == (
+        whole.accuracies,
+        whole.best_train,
+        whole.passes,
+    )
+    for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    again = train(setting, 1, work=work(lambda share: pytest.fail("it has ended")))
+    assert again.accuracies == whole.accuracies
+
+
+def test_denormals_are_zero_in_training_only() -> None:
+    small = torch.tensor([1e-30])
+    with without_denormals():
+        assert float(small * 1e-10) == 0
+    assert float(small * 1e-10) > 0
 
 
 def test_stops_after_checks_without_gain() -> None:

@@ -512,7 +512,6 @@ def test_an_experiment_of_the_smoke_tier_only(toy) -> None:
 def test_overriding_a_setting_makes_other_records(toy) -> None:
     (job,) = [job for job in jobs(toy.ledger, "quick", "train") if job.needed_by == ("V1", "H1")]
     changed = replace(job, setting={**job.setting, "level": 81.0})
-
     run(toy.project, toy.ledger, [changed], toy.folder, progress=toy.progress)
     assert toy.verdicts()["V1"].outcome == "not_run"
 
@@ -556,7 +555,9 @@ def test_records_name_the_device_that_was_used(toy, monkeypatch: pytest.MonkeyPa
     gpu = {"device": "cuda", "gpu": "a GPU", "cuda": "13.0", "threads": 1}
     cpu = {"device": "cpu", "threads": 1}
     monkeypatch.setattr("repro.run._prepare", lambda *_: gpu)
-    monkeypatch.setattr("repro.run.environment", lambda *_: cpu)
+    monkeypatch.setattr(
+        "repro.run.environment", lambda _, device, threads: {"device": device, "threads": threads}
+    )
     monkeypatch.setattr("repro.run.memory", lambda device: {"cpu": 1, "cuda": 2}[device])
 
     def environments() -> dict[str, dict]:
@@ -606,7 +607,7 @@ def test_a_killed_run_goes_on_and_its_records_tell_the_whole_time(toy) -> None:
     records, _ = read_folder(toy.folder, "toy")
     assert [r.seed for r in records] == [0, 1, 2, 3, 4]
     assert 1000 < sum(r.seconds for r in records) < 1500
-    assert [path for path in neighbour.rglob("*.pt")] == [other]
+    assert list(neighbour.rglob("*.pt")) == [other]
 
 
 def test_what_is_kept_is_named_after_all_that_a_number_depends_on(toy) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from benchmarks.dictionary_pyg import Network, whole_graph
+from tests.killed import killed_and_resumed
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Batch
@@ -257,22 +257,9 @@ def test_training_equals_the_same_training_with_pyg() -> None:
 
 @pytest.mark.parametrize("model", ["gat", "gin"])
 def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, model: str) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(share: float) -> None:
-        if share >= 0.5:
-            raise Killed
-
-    def work(tick: Callable[[float], None] = lambda share: None) -> Work:
-        return Work(tick, Checkpoint(tmp_path / "t.pt", every=0.0))
-
     setting = {**SETTING, "model": model, "max_passes": 40, "dropout": "always_on"}
-    with pytest.raises(Killed):
-        train(setting, 1, work=work(kill))
-    shares: list[float] = []
-    resumed, whole = train(setting, 1, work=work(shares.append)), train(setting, 1)
-    assert shares == [0.75, 1.0]
+    resumed = killed_and_resumed(lambda work: train(setting, 1, work=work), tmp_path / "t.pt", 0.5)
+    whole = train(setting, 1)
     assert (resumed.accuracies, resumed.best_train, resumed.passes) == (
         whole.accuracies,
         whole.best_train,
@@ -280,7 +267,8 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, model: str) 
     )
     for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    again = train(setting, 1, work=work(lambda share: pytest.fail("it has ended")))
+    ended = Work(lambda share: pytest.fail("it has ended"), Checkpoint(tmp_path / "t.pt"))
+    again = train(setting, 1, work=ended)
     assert again.accuracies == whole.accuracies
 
 

@@ -7,35 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.killed import killed_and_resumed
 
 from papers.graph_networks import chain, demos, experiments, swimming
 from papers.graph_networks.conftest import setting
 from papers.graph_networks.training import fit
 from repro.checkpoint import Checkpoint
 from repro.context import Context, Work
-
-Run = Callable[[Work], Any]
-
-
-class Killed(Exception):
-    """As by a signal."""
-
-
-def killed_and_resumed(run: Run, path: Path, share: float) -> Any:
-    """Run until a share of the work is done, then again with what was kept."""
-
-    def kill(done: float) -> None:
-        if done >= share:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(Work(kill, Checkpoint(path, every=0.0)))
-    assert path.is_file()
-    first: list[float] = []
-    found = run(Work(first.append, Checkpoint(path, every=0.0)))
-    assert first[0] > 0, "it began anew"
-    return found
-
 
 TRAININGS: dict[str, tuple[str, dict[str, Any], Callable[[dict[str, Any], Work], Any]]] = {
     "chain": ("chain", {}, lambda s, w: chain.train_and_test(s, [0, 1], [5, 6], w)[1].tolist()),

@@ -55,7 +55,7 @@ rule run:
         data=lambda w: [
             f"{name} {get_pointer(name, PROJECT.root).md5}"
             for name in EXPERIMENTS[w.paper, w.experiment].data
-            if verify(get_pointer(name, PROJECT.root), PROJECT.root).ok
+            if verify(get_pointer(name, PROJECT.root)).ok
         ],
         # Other code behind an experiment makes its records stale, and so the rule run again.
         code=lambda w: code_hash(w.paper, EXPERIMENTS[w.paper, w.experiment].function, PROJECT.root),

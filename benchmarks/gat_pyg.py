@@ -28,7 +28,7 @@ from repro.data.planetoid import CitationGraph
 from repro.node_classification import row_normalised
 from repro.project import Project
 
-SEEDS, EPOCHS, PEER_EPOCHS = 100, 20, 20
+SEEDS, EPOCHS = 100, 20
 LOSS_TOLERANCE = 1e-4
 
 

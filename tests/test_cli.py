@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
-from tests.conftest import Ask
+from tests.conftest import Answer, Ask
 
 from repro.cli.running import parse_seeds
 from repro.errors import ReproError
@@ -89,6 +89,19 @@ def test_a_mistake_in_a_ledger_is_told_in_one_line(ask: Ask, toy) -> None:
         assert (answer.code, answer.err.count("\n")) == (2, 1)
         assert answer.err.startswith(f"error: {toy.file}:")
         assert "bund" in answer.err
+
+
+def test_a_mistake_in_one_ledger_stops_no_other_paper(ask: Ask, toy) -> None:
+    other = toy.root / "papers" / "other" / "paper.yaml"
+    other.parent.mkdir()
+    other.write_text("paper: {}\n")
+    (toy.root / "papers" / "known_exceptions.yaml").write_text("OTHER: a claim of the broken ledger\n")
+    assert ask("judge", "toy").code == 0
+    assert ask("explain", "V1").code == 0
+    for arguments in (("judge",), ("explain", "OTHER")):
+        answer = ask(*arguments)
+        assert answer.code == 2
+        assert answer.err.startswith(f"error: {other}:")
 
 
 def test_a_mistake_in_the_exceptions_is_told_in_one_line(ask: Ask, toy) -> None:
@@ -312,6 +325,18 @@ def test_list(ask: Ask) -> None:
     assert answer.code == 0
     for word in ("A toy", "T1-b-high", "ordering", "There are 12 things.", "not_run"):
         assert word in answer.out
+
+
+def test_data_status_says_which_file_is_wrong(ask: Ask, toy) -> None:
+    toy.give_data()
+    assert ask("data", "verify") == Answer(0, "corpus: present\n", "")
+    place = toy.root / "data" / "corpus" / "text"
+    place.write_text("9")
+    answer = ask("data", "verify")
+    assert (answer.code, answer.out.splitlines()[0]) == (1, "corpus: corrupt")
+    assert f"{place}: md5 expected" in answer.out
+    place.unlink()
+    assert f"missing in {place.parent}: text" in ask("data", "status").out
 
 
 def test_keep_compacts_what_is_fresh(ask: Ask, toy) -> None:

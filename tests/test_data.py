@@ -184,14 +184,14 @@ def test_root_is_found_from_below_or_from_the_environment(
 
 def test_verify_tells_present_missing_and_corrupt_apart(tmp_path: Path) -> None:
     root = make_project(tmp_path)
-    assert verify(tiny(root), root).state == "missing"
+    assert verify(tiny(root)).state == "missing"
     folder = put(root)
-    assert verify(tiny(root), root).ok
+    assert verify(tiny(root)).ok
     (folder / "a.txt").unlink()
-    status = verify(tiny(root), root)
+    status = verify(tiny(root))
     assert (status.state, status.missing) == ("missing", (folder.resolve() / "a.txt",))
     (folder / "sub" / "b.bin").write_bytes(b"short")
-    status = verify(tiny(root), root)
+    status = verify(tiny(root))
     assert status.state == "corrupt"
     assert (status.wrong[0].expected, status.wrong[0].found) == (md5(FILES["sub/b.bin"]), md5(b"short"))
 
@@ -269,7 +269,7 @@ def test_pointer_as_dvc_add_makes_it_is_fetched_and_checked_as_a_whole(
     monkeypatch.setenv(_sources.REMOTE_VARIABLE, str(make_remote(tmp_path / "remote")))
     assert fetch(tiny(root), root).state == "fetched"
     (require("tiny", root) / "a.txt").write_bytes(b"other")
-    assert verify(tiny(root), root).state == "corrupt"
+    assert verify(tiny(root)).state == "corrupt"
     assert fetch(tiny(root), root).state == "fetched"
     assert on_disk(root) == FILES
     assert on_disk(root, "tiny.corrupt")["a.txt"] == b"other"
@@ -480,7 +480,7 @@ def test_corrupt_file_is_moved_aside_reported_and_fetched_again(tmp_path: Path) 
         assert status.wrong[0].aside is not None
         assert status.wrong[0].aside.read_bytes() == bad
         assert len(list(folder.glob("*.corrupt"))) == number + 1
-    assert verify(tiny(root), root).ok
+    assert verify(tiny(root)).ok
 
 
 def test_corrupt_file_that_cannot_be_had_again_is_reported_as_corrupt(tmp_path: Path) -> None:

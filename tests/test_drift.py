@@ -72,6 +72,17 @@ def test_sets_of_the_same_law_are_rarely_flagged(toy) -> None:
     assert flagged <= 29
 
 
+@pytest.mark.parametrize(("few", "many"), [(2, 20), (3, 20), (5, 60)])
+def test_a_few_seeds_against_many_are_rarely_flagged(toy, few: int, many: int) -> None:
+    """At most ALPHA over all comparisons: 200 cases, more than 21 flagged with probability below 1e-3."""
+    flagged = 0
+    for k in range(200):
+        a = records(toy, draw_seed=2 * k, seeds=range(few))
+        b = records(toy, draw_seed=2 * k + 1, seeds=range(100, 100 + many))
+        flagged += bool(between(toy, a, b).found)
+    assert flagged <= 21
+
+
 def test_a_small_shift_of_all_arms_shows_in_all_arms_together(toy) -> None:
     """Half a standard deviation in each of 60 arms, 10 other seeds: hardly one arm shows it alone."""
     a, b = records(toy, arms=60, seeds=range(10)), records(toy, 0.5, range(10, 20), 1, arms=60)

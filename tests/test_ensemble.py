@@ -292,7 +292,6 @@ def random_sparse(rows: int, cols: int, density: float, seed: int) -> sp.csr_mat
 
 
 SHAPES = [(6, 9, 0.4), (9, 6, 0.4), (8, 8, 0.4), (1, 1, 1.0), (7, 7, 0.0), (30, 20, 0.1)]
-MAPS: list[Callable] = [lambda f: f, vmap]
 
 
 @pytest.mark.parametrize(("rows", "cols", "density"), SHAPES)

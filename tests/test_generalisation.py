@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import exp
 
 import numpy as np
 import pytest
@@ -158,27 +159,38 @@ def test_one_seed_settles_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "is_point"),
+    ("law", "words"),
     [
-        (lambda n: n**0.5, False),
-        (lambda n: 1.0, False),
-        (lambda n: n**0.5 if n < 12 else 12**0.5 * (n / 12) ** 4, True),
+        (lambda n: n**0.5, "gradual, not a point"),
+        (lambda n: 1.0, "gradual, not a point"),
+        (lambda n: exp(n / 10), "a bend, no sharper than a smooth curve's"),
+        (lambda n: n**0.5 if n < 12 else 12**0.5 * (n / 12) ** 4, "a point"),
     ],
 )
-def test_a_knee_is_told_from_a_line(law, is_point: bool) -> None:
+def test_a_knee_is_told_from_a_line_and_from_a_smooth_curve(law, words: str) -> None:
     """A line wins on at least one seed in five unless noise bends four of them: probability below 1e-3."""
-    bend = knee(errors(law, spread=0.02))
-    assert (bend.is_point, bend.of) == (is_point, 5)
-    assert ("a point" in bend.words.split(":")[0] and "gradual" not in bend.words) == is_point
-    if is_point:
+    bend = knee(errors(law, spread=0.02), TRAINED)
+    assert bend.of == 5
+    assert bend.words.split(":")[0] == words
+    assert bend.is_point == (words == "a point")
+    if bend.is_point:
         assert bend.at == 12
+        assert "within" not in bend.words
+        assert "near size 12, within the training sizes" in knee(errors(law, spread=0.02), [6.0, 12.0]).words
+
+
+def test_a_missing_size_is_an_error() -> None:
+    curves = errors(lambda n: n / 6)
+    del curves[3][SIZES[-1]]
+    with pytest.raises(ValueError, match=f"Seed 3 has no error at size {SIZES[-1]:g}"):
+        ratios(curves, TRAINED, "training_sizes", {})
 
 
 def test_too_few_sizes_tell_no_knee() -> None:
-    bend = knee(errors(lambda n: n**0.5, sizes=SIZES[: KNEE_SIZES - 1]))
+    bend = knee(errors(lambda n: n**0.5, sizes=SIZES[: KNEE_SIZES - 1]), TRAINED)
     assert not bend.is_point
     assert "cannot tell" in bend.words
-    assert knee({}).of == 0
+    assert knee({}, TRAINED).of == 0
 
 
 CLAIM = """  - id: G1

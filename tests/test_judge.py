@@ -326,10 +326,37 @@ def test_a_reduced_tier_supports_only_the_kinds_it_lists(toy) -> None:
     verdicts = toy.judge(quick)
     assert (verdicts["S1"].outcome, verdicts["S1"].tier) == ("reproduced", "quick")
     assert (verdicts["C1"].outcome, verdicts["C1"].measured) == ("inconclusive", None)
-    both = toy.judge(quick + growth(toy, 1.5, 2))
-    assert (both["S1"].outcome, both["S1"].tier, both["S1"].n) == ("contradicted", "full", 2), (
-        "full goes first"
-    )
+    both = toy.judge(quick + growth(toy, 1.5, 4))
+    assert (both["S1"].outcome, both["S1"].tier, both["S1"].n) == ("contradicted", "full", 4)
+
+
+def test_a_tier_that_has_begun_does_not_take_the_word_from_one_that_is_done(toy) -> None:
+    quick = growth(toy, 1.0, 3, largest=16)
+    tiers = {n: toy.judge(quick + growth(toy, 1.5, n))["S1"].tier for n in (1, 2, 3, 4)}
+    assert tiers == {1: "quick", 2: "quick", 3: "full", 4: "full"}
+    found = toy.judge(quick + growth(toy, 1.5, 3))["S1"]
+    assert found.reasons[-1] == "3 of the 4 seeds that the full tier plans are there."
+    unsupported = toy.judge(quick + growth(toy, 1.0, 2))["C1"]
+    assert (unsupported.tier, unsupported.n) == ("full", 2), "quick has no word to lose"
+
+
+def test_a_property_is_not_reproduced_before_all_seeds_are_there(toy) -> None:
+    toy.edit("full: {seeds: 2}}\n  reading", "full: {seeds: 3}}\n  reading")
+    toy.edit("quick: {seeds: 2}, full: {seeds: 3}", "full: {seeds: 3}")
+    assert one(toy, "P1", counting(toy, (12, 0), (12, 0))).outcome == "inconclusive"
+    assert one(toy, "P1", counting(toy, (12, 0), (12, 0), (12, 0))).outcome == "reproduced"
+    assert one(toy, "P1", counting(toy, (12, 0), (12, 1))).outcome == "contradicted"
+
+
+def test_a_failed_property_says_what_a_single_run_would_have_shown(toy) -> None:
+    found = one(toy, "P1", counting(toy, (12, 0), (12, 0), (12, 0), (12, 3)))
+    assert found.reasons[0].endswith("a single run would show no failure with probability 0.75.")
+    assert "single run" not in one(toy, "P1", counting(toy, (12, 3), (12, 3))).reasons[0]
+
+
+def test_times_are_of_one_machine(toy) -> None:
+    toy.edit("    index: size\n", "    index: size\n    alone: true\n")
+    assert "Times of one machine" in one(toy, "S1", growth(toy, 1.0, 4)).reasons[-1]
 
 
 def test_the_long_tier_goes_before_quick_and_after_full(toy) -> None:
@@ -448,6 +475,7 @@ def test_a_control_that_is_better_passes_too(toy) -> None:
 def test_a_control_that_fails_is_as_it_should_be(toy, mean: float, scale: float, outcome: str) -> None:
     verdict = one(toy, "V1", train(toy, 80.0) + train(toy, mean, scale=scale, labels="shuffled"))
     assert (verdict.outcome, verdict.controls) == ("reproduced", {"shuffled": outcome})
+    assert any("not shown to fail" in r for r in verdict.reasons) == (outcome == "inconclusive")
 
 
 def test_a_control_that_must_pass(toy) -> None:

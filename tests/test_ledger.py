@@ -364,6 +364,34 @@ MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
         ["not valid YAML"],
     ),
     "a key that is a list": ("    bound: 70.0\n", "    ? [a, b]\n    : 70.0\n", "    ? [a, b]", "", ["key"]),
+    "text where the default is a number": (
+        "      smoke: {seeds: 2, set: {steps: 3}}\n",
+        "      smoke: {seeds: 2, set: {steps: few}}\n",
+        "      smoke: {seeds: 2, set: {steps: few}}",
+        "experiments.train.tiers.smoke.set.steps",
+        ["'few' stands where 100 does"],
+    ),
+    "a fraction where the default is whole": (
+        "      smoke: {seeds: 2, set: {steps: 3}}\n",
+        "      smoke: {seeds: 2, set: {steps: 0.5}}\n",
+        "      smoke: {seeds: 2, set: {steps: 0.5}}",
+        "experiments.train.tiers.smoke.set.steps",
+        ["0.5 stands where 100 does"],
+    ),
+    "a negative rounding": (
+        "    published: {value: 80.0}\n",
+        "    published: {value: 80.0, rounding: -1}\n",
+        "    published: {value: 80.0, rounding: -1}",
+        "claims.0.published.rounding",
+        ["greater than or equal to 0"],
+    ),
+    "a spread over one run": (
+        "    published: {value: 80.0}\n",
+        "    published: {value: 80.0, dispersion: 1, dispersion_kind: sd, n: 1}\n",
+        "    published: {value: 80.0, dispersion: 1, dispersion_kind: sd, n: 1}",
+        "claims.0.published",
+        ["2 or more"],
+    ),
     "a date that is none": ("  year: 2020\n", "  year: 2020-13-45\n", "  year:", "paper.year", ["integer"]),
 }
 

@@ -13,7 +13,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -77,7 +79,6 @@ def test_files(project: Project, paper: str) -> None:
         "__init__.py",
         "paper.yaml",
         "model.py",
-        "experiments.py",
         "figures.py",
         "report.py",
         "README.md",
@@ -90,6 +91,15 @@ def test_files(project: Project, paper: str) -> None:
     for module in folder.glob("*.py"):
         if module.name != "report.py":
             assert ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))), f"{module}: no docstring"
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_report_shows_what_a_new_papers_does(project: Project, paper: str) -> None:
+    """In this order; a paper may add cells of its own."""
+    scaffold = files("repro.scaffold_files").joinpath("report.py.txt").read_text(encoding="utf-8")
+    cells = (project.papers / paper / "report.py").read_text(encoding="utf-8").split("# %%")
+    wanted = Template(scaffold).substitute(paper=paper).split("# %%")
+    assert [cell for cell in cells if cell in wanted] == wanted
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -18,7 +18,7 @@ import pytest
 from repro import provenance
 from repro.errors import RecordDamaged, ReproError
 from repro.evidence import gather
-from repro.freshness import is_stale
+from repro.freshness import read_vouched, staleness
 from repro.judge import judge
 from repro.plan import canonical
 from repro.provenance import code_hash, code_modules
@@ -304,7 +304,8 @@ def test_a_run_counts_once(toy) -> None:
 
 
 def stale(toy, one: Record) -> str | None:
-    return is_stale(one, toy.project, toy.ledger)
+    vouched = read_vouched(toy.project.reference, toy.ledger.paper.id)
+    return staleness(toy.project, toy.ledger, vouched)(one)
 
 
 def test_fresh_record_counts(toy) -> None:

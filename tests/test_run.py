@@ -572,6 +572,14 @@ def test_records_name_the_device_that_was_used(toy, monkeypatch: pytest.MonkeyPa
     assert environments() == {"train": cpu, "growth": cpu, "counting": cpu}
 
 
+def test_progress_moves_without_chunks(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[float] = []
+    monkeypatch.setattr(toy.progress, "done", done.append)
+    job = next(job for job in jobs(toy.ledger, "quick") if job.experiment == "counting")
+    run(toy.project, toy.ledger, [job], toy.folder, progress=toy.progress)
+    assert done == [1, 2, 2]
+
+
 # ------------------------------------------------------------------ trainings that were killed
 
 KILLED_ONCE = '''\

@@ -191,6 +191,19 @@ def test_skew_is_not_covered_by_the_promise(
     assert away < 0.06
 
 
+COLLAPSE = 0.03  # share of runs that end 50 points below the others, which have a standard deviation of a half
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(5, 0.75, 0.95), (20, 0.4, 0.7), (100, 0.05, 0.25)])
+def test_rare_collapses_are_not_covered_by_the_promise(n: int, low: float, high: float) -> None:
+    """The true mean lies 1.6 below the printed one, outside the margin: few runs see no collapse and say the same."""
+    rng = np.random.default_rng(n)
+    runs = rng.normal(0, 0.5, (500, n)) - 50 * (rng.random((500, n)) < COLLAPSE)
+    printed = s.Published(1.6 - 50 * COLLAPSE)
+    wrong = [s.judge_value(x, printed, 1.5, None).outcome is Outcome.reproduced for x in runs]
+    assert low < np.mean(wrong) < high
+
+
 def test_with_enough_seeds_a_true_claim_is_reproduced_and_a_false_one_contradicted() -> None:
     rng = np.random.default_rng(5)
     for reading in ("exact", "n only", "sd", "unstated sd"):
@@ -569,6 +582,9 @@ def test_property_by_counterexample() -> None:
         assert d.outcome is Outcome.contradicted
         assert d.n == 2
         assert "1 of 2 runs" in d.reasons[0]
+    # With twenty runs and a share of 14 % that break it, one case in twenty shows none.
+    assert "up to 14% of them may" in s.judge_all_hold([[0.0]] * 20).reasons[0]
+    assert (1 - 0.1391) ** 20 == pytest.approx(0.05, abs=1e-3)
 
 
 def test_import_is_light() -> None:

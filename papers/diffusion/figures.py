@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from repro.evidence import Evidence
+from repro.evidence import Evidence, main_source
 from repro.ledger import Scalar
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
@@ -74,7 +74,7 @@ def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
     yield from _sides(sources)
     yield from _recipe(sources)
     drawn = deviation_effects(
-        next(iter(sources.values())),
+        sources[main_source(sources)],
         "Difference of the mean over the same seeds between the alternative and our protocol.",
     )
     if drawn:

@@ -29,6 +29,12 @@ report.claims()
 report.deviations()
 
 # %% [markdown]
+# ## Verdicts that another protocol would turn
+
+# %%
+report.turned()
+
+# %% [markdown]
 # ## What the numbers rest on
 
 # %%

@@ -60,11 +60,8 @@ def phases(key: Tensor, n: int) -> Tensor:
     return (randomness.uniform(key, n) * PERIOD).long().clamp_(max=PERIOD - 1)
 
 
-SMALLEST, LARGEST, LEAVES = (
-    1.0,
-    8.0,
-    400,
-)  # radii in pixels; leaves that fall on an image of 16 x 16 and its border
+# Radii in pixels; leaves that fall on an image of 16 x 16 and its border.
+SMALLEST, LARGEST, LEAVES = 1.0, 8.0, 400
 
 
 def dead_leaves(key: Tensor, n: int, side: int) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import seaborn
 
-from repro.evidence import Evidence
+from repro.evidence import Evidence, main_source
 from repro.plan import arm
-from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, Drawn, new_figure
+from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, PAPER, Drawn, new_figure
 from repro.report.figures import (
     Sources,
     Verdicts,
@@ -35,15 +36,14 @@ DIGITISED: dict[tuple[str, int, str], tuple[int, ...]] = {
 def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
     """Yield the figures that the records allow."""
     ledger = next(iter(sources.values())).ledger
-    evidence = next((e for e in sources.values() if e.records), sources["reference"])
+    evidence = sources[main_source(sources)]
     yield table_dots(
         ledger,
         verdicts,
         "GAT-T2",
         "Table 2: GAT on the citation networks",
-        "The paper prints mean and standard deviation of 100 runs. Diamonds are the printed means, grey bars the "
-        "margin "
-        "of the ledger; the claim is reproduced where our interval lies within the bar.",
+        "The paper prints mean and standard deviation of 100 runs. Diamonds are the printed means, grey bars "
+        "the margin of the ledger; the claim is reproduced where our interval lies within the bar.",
     )
     yield table_dots(
         ledger,
@@ -86,13 +86,12 @@ def _runs(evidence: Evidence) -> Iterator[Drawn]:
         own = arm(evidence.ledger, "transductive", claim.measure.setting)
         values = list(evidence.values(own, "test_accuracy").values())
         low, high = printed.value - (printed.dispersion or 0), printed.value + (printed.dispersion or 0)
-        axis.axvspan(low, high, color="#e3e3e3", label="printed mean ± sd")
+        axis.axvspan(low, high, color=PALE, label="printed mean ± sd")
         axis.axvline(printed.value, color=PAPER, linewidth=1.5)
         if values:
             drawn = True
-            steps = np.arange(
-                np.floor(min(values)) - 0.05, max(values) + 0.3, 0.2
-            )  # accuracy comes in tenths
+            # Accuracy comes in tenths.
+            steps = np.arange(np.floor(min(values)) - 0.05, max(values) + 0.3, 0.2)
             axis.hist(values, bins=steps, color=BLUE, alpha=0.85, label=f"our {len(values)} runs")
             axis.axvline(np.mean(values), color=ORANGE, linestyle="--", linewidth=1.5, label="our mean")
         axis.set_title(name, fontsize=10)
@@ -104,13 +103,11 @@ def _runs(evidence: Evidence) -> Iterator[Drawn]:
         yield Drawn(
             fig,
             "The runs behind Table 2",
-            "Histograms of the test accuracy of our runs of GAT on Cora, Citeseer and Pubmed, with the printed "
-            "mean and "
-            "standard deviation",
-            "The paper prints no distribution. The grey band is its mean plus and minus one standard deviation of "
-            "single "
-            "runs, so our runs should mostly fall within a few widths of it; the mean itself is known ten times "
-            "better.",
+            "Histograms of the test accuracy of our runs of GAT on Cora, Citeseer and Pubmed, with the "
+            "printed mean and standard deviation",
+            "The paper prints no distribution. The grey band is its mean plus and minus one standard "
+            "deviation of single runs, so our runs should mostly fall within a few widths of it; the mean "
+            "itself is known ten times better.",
         )
 
 
@@ -163,9 +160,9 @@ def _dictionary(evidence: Evidence) -> Iterator[Drawn]:
             "DictionaryLookup (GATv2, Figure 3)",
             "Training and test accuracy on DictionaryLookup against the number of keys for GATv2 with one head and GAT "
             "with one and eight, with what was read off the paper's figure",
-            "Means over our seeds with 90 % intervals. Dotted: the paper's curves, read off its picture to about a "
-            "point; "
-            "each is a single run chosen at its best test accuracy, and so are ours, seed by seed.",
+            "Means over our seeds with 90 % intervals. Dotted: the paper's curves, read off its picture to "
+            "about a point; each is a single run chosen at its best test accuracy, and so are ours, seed by "
+            "seed.",
         )
 
 
@@ -183,32 +180,26 @@ def _attention(evidence: Evidence) -> Iterator[Drawn]:
         matrix = np.zeros((k, k))
         for row in record.rows:
             matrix[divmod(int(row["pair"]), 100)] = row["attention"]
-        image = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=max(1 / k, matrix.max()))
         ranks = (-matrix).argsort(1).argsort(1) + 1
-        for q in range(k):
-            for key in range(k):
-                dark = matrix[q, key] < 0.6 * matrix.max()
-                axis.text(
-                    key,
-                    q,
-                    ranks[q, key],
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if dark else "black",
-                )
-        axis.grid(visible=False)
+        seaborn.heatmap(
+            matrix,
+            ax=axis,
+            cmap="cividis",
+            vmin=0,
+            vmax=max(1 / k, matrix.max()),
+            annot=ranks,
+            annot_kws={"fontsize": 8},
+            square=True,
+            cbar_kws={"shrink": 0.8, "label": "attention α"},
+        )
+        axis.tick_params(axis="y", rotation=0)
         axis.set(xlabel="key", title={"gat": "GAT, 1 head", "gatv2": "GATv2, 1 head"}[model])
-        axis.set_xticks(range(k))
-        axis.set_yticks(range(k))
-        fig.colorbar(image, ax=axis, shrink=0.8, label="attention α")
     axes[0].set_ylabel("query")
     yield Drawn(
         fig,
         "Static and dynamic attention (GATv2, Figure 1)",
-        "Attention of ten queries to ten keys in one test graph of DictionaryLookup, for one trained GAT and one "
-        "trained "
-        "GATv2, with each query's ranking of the keys",
+        "Attention of ten queries to ten keys in one test graph of DictionaryLookup, for one trained GAT and "
+        "one trained GATv2, with each query's ranking of the keys",
         "Colour is the attention coefficient, the number a key's rank for that query. In GAT every row ranks the keys "
         "alike; in GATv2 each query has its own ranking. Seed 0 of the records, "
         + ("trained to the end." if full else "trained for twenty passes only."),
@@ -243,7 +234,7 @@ def _noise(evidence: Evidence) -> Iterator[Drawn]:
         "Random edges (the question of GATv2's Figure 4)",
         "Test accuracy of GAT and GATv2 against the share of random edges added to "
         + ", ".join(map(str, names)),
-        "Means and 90 % intervals; each seed draws its own edges and both models see the same. The paper's figure "
-        "shows "
-        "two sets of the Open Graph Benchmark, where both curves fall by some six points and GATv2's stays on top.",
+        "Means and 90 % intervals; each seed draws its own edges and both models see the same. The paper's "
+        "figure shows two sets of the Open Graph Benchmark, where both curves fall by some six points and "
+        "GATv2's stays on top.",
     )

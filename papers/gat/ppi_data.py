@@ -77,12 +77,10 @@ def structures(root: Path | None = None) -> list[Structure]:
     return sorted(found, key=lambda g: (SPLITS.index(g.split), g.tissue))
 
 
-DIRECTIONS = (
-    5  # in the space of features, on which all synthetic labels depend, so that few steps can find them
-)
-THRESHOLD = (
-    0.125  # a mean over the median neighbourhood of 16 has a spread of 1/4: about 30 % of the labels are 1
-)
+# Directions in the space of features, on which all synthetic labels depend, so that few steps can find them.
+DIRECTIONS = 5
+# A mean over the median neighbourhood of 16 has a spread of 1/4: about 30 % of the labels are 1.
+THRESHOLD = 0.125
 
 
 def synthetic(found: list[Structure], seed: int) -> list[Graph]:

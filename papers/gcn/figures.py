@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from repro.evidence import main_source
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREY, ORANGE, SOURCES, Drawn, new_figure
 from repro.report.figures import Sources, Verdicts, available, deviation_effects, mean_curve, table_dots
@@ -28,7 +29,7 @@ def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
     yield from _figure_2(sources)
     yield from _appendix_b(sources)
     drawn = deviation_effects(
-        sources["reference"],
+        sources[main_source(sources)],
         "Difference of the mean over the same seeds between the alternative and our protocol, which is the paper's "
         "where it says and the released code's where it does not. Cora lists no self-loops: there the effect must "
         "be exactly zero.",

@@ -75,9 +75,8 @@ def training_time(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     """Wall-clock seconds to train one seed to convergence with validation, alone (Table 2, in brackets)."""
     graph = planetoid.load(setting["dataset"], context.root)
     splits = planetoid_split(graph)
-    list(
-        run(graph, {**setting, "epochs": 2}, [0], splits, device=context.device)
-    )  # the first run of a process is slower
+    # The first run of a process is slower.
+    list(run(graph, {**setting, "epochs": 2}, [0], splits, device=context.device))
     for chunk in context.chunks(seeds, 1, largest=1):
         started = time.perf_counter()
         list(run(graph, setting, chunk, splits, device=context.device))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from repro.evidence import Evidence
+from repro.evidence import Evidence, main_source
 from repro.generalisation import breaking_point, ratios
 from repro.plan import Arm
 from repro.report.animation import Film, Take
@@ -51,7 +51,7 @@ def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
                 yield drawn
                 break
     drawn = deviation_effects(
-        sources["reference"],
+        sources[main_source(sources)],
         "Difference of the mean relative error over the same seeds, between the alternative and our protocol, at 6 "
         "bodies (penalties: at 12). The paper says that noise on the inputs has no clear effect on the test error. "
         "Which way planets go round is measured on the network without relations.",

@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from repro.evidence import Evidence
+from repro.evidence import Evidence, main_source
 from repro.ledger import Ledger
 from repro.plan import arm
-from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, Drawn, new_figure
+from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, PURPLE, SKY, Drawn, new_figure
 from repro.report.figures import Sources, Verdicts, mean_curve, table_dots
 from repro.statistics import mean_interval
 
-PURPLE = "#CC79A7"
 Curve = tuple[list[float], list[float], list[tuple[float, float]]]
 
 
 def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
     """Yield the figures that the records allow."""
-    evidence = sources["reference"]
+    evidence = sources[main_source(sources)]
     ledger = evidence.ledger
     yield from _tables(ledger, evidence, verdicts)
     for draw in (_reduced, _attention, _bottleneck, _eigenvectors, _size, _smoothing, _cost):
@@ -201,7 +200,7 @@ def _eigenvectors(ledger: Ledger, evidence: Evidence) -> Drawn | None:
 
 def _lines(axis: Any, curves: Mapping[str, Curve]) -> None:
     styles = zip(
-        (BLUE, GREEN, PURPLE, ORANGE, GREY, "#222222", "#56B4E9"),
+        (BLUE, GREEN, PURPLE, ORANGE, GREY, PAPER, SKY),
         ("o", "s", "^", "D", "v", "x", "P"),
         ("-", "--", "-.", "-", "--", ":", "-."),
         strict=True,
@@ -223,10 +222,8 @@ def _size(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         "degree threshold": {"model": "degree", "encoding": "none"},
     }
     networks = [name for name in arms if name != "degree threshold"]
-    for tier in (
-        "full",
-        "quick",
-    ):  # one of them: the rule's error depends on the size of the graphs it starts from
+    # One of them: the rule's error depends on the size of the graphs it starts from.
+    for tier in ("full", "quick"):
         curves = {
             label: mean_curve(evidence, arm(ledger, "size_transfer", change, tier=tier), "test_error")
             for label, change in arms.items()

@@ -111,9 +111,8 @@ def smoothing(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
     width, depth = setting["width"], setting["depth"]
     for seed in seeds:
         drawn = [sbm.graph("cluster", "train", 8 * seed + i) for i in range(8)]
-        drawn.sort(
-            key=lambda g: -len(g.labels)
-        )  # as a batch orders them: S below has to be in the same order
+        # As a batch orders them: S below has to be in the same order.
+        drawn.sort(key=lambda g: -len(g.labels))
         graphs = pad(
             [g.features for g in drawn],
             [g.adjacency for g in drawn],

@@ -21,9 +21,8 @@ from repro import randomness
 from repro.context import Work
 from repro.ensemble import Ensemble
 
-TOGETHER = (
-    4  # seeds trained at once, memory permitting: small graphs and GPUs wait for launches, not for arithmetic
-)
+# Seeds trained at once, memory permitting: small graphs and GPUs wait for launches, not for arithmetic.
+TOGETHER = 4
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:

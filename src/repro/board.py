@@ -21,11 +21,11 @@ from repro.planning import needs, total
 from repro.project import Project
 from repro.run import missing_seeds
 from repro.words import (
-    MARKS,
     OUTCOMES,
     change,
     duration,
     interval,
+    marked,
     number,
     printed,
     tally,
@@ -45,7 +45,7 @@ COLOURS = {
 
 
 def _outcome(outcome: str) -> str:
-    return f"[{COLOURS[outcome]}]{MARKS[outcome]} {outcome}[/]"
+    return f"[{COLOURS[outcome]}]{marked(outcome)}[/]"
 
 
 def print_board(project: Project, verdicts: Sequence[Verdict], exceptions: Mapping[str, str]) -> None:
@@ -79,7 +79,7 @@ def print_board(project: Project, verdicts: Sequence[Verdict], exceptions: Mappi
         console.print(f"[bold]{escape(paper)}[/]: {tally(v for v in verdicts if v.paper == paper)}")
 
 
-def print_explanation(project: Project, evidence: Evidence, claim_id: str, where: str) -> None:
+def print_explanation(evidence: Evidence, claim_id: str, where: str) -> None:
     """Print everything a verdict rests on."""
     console, ledger = Console(), evidence.ledger
     claim = ledger.claim(claim_id)
@@ -109,13 +109,11 @@ def print_explanation(project: Project, evidence: Evidence, claim_id: str, where
             size = change(effect.estimate, ledger.quantities[effect.quantity].unit)
             where = f"{effect.deviation} = {effect.alternative} on {effect.where}"
             line("deviation", f"{where}: {size}, n = {effect.estimate.n}")
-    _print_records(console, project, evidence, claim_id, verdict)
+    _print_records(console, evidence, claim_id, verdict)
     line("again", command(ledger, claim, verdict.tier))
 
 
-def _print_records(
-    console: Console, project: Project, evidence: Evidence, claim_id: str, verdict: Verdict
-) -> None:
+def _print_records(console: Console, evidence: Evidence, claim_id: str, verdict: Verdict) -> None:
     claim = evidence.ledger.claim(claim_id)
     for one in lineage(evidence, claim, verdict.tier):
         console.print(f"\n[bold]{escape(one.name)}[/] {escape(one.setting)}", highlight=False)
@@ -231,7 +229,6 @@ def print_needs(evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
     if not found:
         console.print(f"{escape(paper)}: every claim is settled")
         return
-    tiers = {v.claim: v.tier for v in verdicts}
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("claim", "verdict", "n", "seeds", "time"):
         table.add_column(column, overflow="fold", no_wrap=column != "claim")
@@ -243,8 +240,8 @@ def print_needs(evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
     if known:
         console.print(table)
     for need in known:
-        tier = f" --tier {tiers[need.claim]}" if tiers[need.claim] else ""
-        command = f"repro run {paper} --claim {need.claim}{tier} --seeds {need.seeds}"
+        tier = f" --tier {need.tier}" if need.tier else ""
+        command = f"repro run {paper} --claim {need.claim}{tier} --until-settled"
         console.print(f"[bold]{escape(need.claim)}[/]: {escape(command)}", highlight=False)
     unknown: dict[str, list[str]] = {}
     for need in found:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from repro import statistics
 from repro.evidence import Evidence
-from repro.judge import JUDGED_TIERS, choose_tier, decide
+from repro.judge import JUDGED_TIERS, choose_tier, decide, overlap_of
 from repro.ledger import Claim, Deviation, Scalar
 from repro.plan import Arm, claim_arms, deviation_arms
 from repro.statistics import Decision, Estimate
@@ -60,18 +60,18 @@ def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable
         for key, pair in deviation_arms(evidence.ledger, deviation, tier).items():
             if key not in found or found[key].estimate is None:
                 alternative, where = key
-                estimate = _paired(evidence, deviation.measure.quantity, *pair)
+                estimate = _paired(evidence, deviation, *pair)
                 if estimate and tier and tiers[tier].set:
                     where = ", ".join(filter(None, [where, f"{tier} tier"]))
                 found[key] = Effect(name, alternative, where, estimate, deviation.measure.quantity)
     return found.values()
 
 
-def _paired(evidence: Evidence, quantity: str, changed: Arm, default: Arm) -> Estimate | None:
-    a, b = evidence.values(changed, quantity), evidence.values(default, quantity)
-    seeds = sorted(set(a) & set(b))
+def _paired(evidence: Evidence, deviation: Deviation, changed: Arm, default: Arm) -> Estimate | None:
+    a, b = (evidence.values(arm, deviation.measure.quantity) for arm in (changed, default))
+    seeds, overlap = sorted(set(a) & set(b)), overlap_of(evidence.ledger, deviation.measure)
     try:
-        estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds])
+        estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds], overlap)
     except ValueError:  # no common seeds, or values that are no numbers
         return None
     return estimate if len(seeds) > 1 else None
@@ -88,12 +88,22 @@ def turned(evidence: Evidence) -> list[Turned]:
     }
     for experiment, switch, alternative in switches:
         for claim in evidence.ledger.all_claims():
-            if claim.measure.experiment != experiment or claim.blocked:
+            if claim.measure.experiment != experiment or claim.blocked or _fixes(claim, switch):
                 continue
             pair = _decided(evidence, claim, switch, alternative)
             if pair and pair[0].outcome != pair[1].outcome:
                 found.append(Turned(claim.id, switch, str(alternative), *pair))
     return found
+
+
+def _fixes(claim: Claim, switch: str) -> bool:
+    """Whether the claim is about the switch's own values, so that no alternative leaves it the same claim."""
+    stated = [
+        claim.measure.setting,
+        *(getattr(claim, name, {}) for name in ("across", "greater", "same_size")),
+    ]
+    arms = [*getattr(claim, "than", []), *getattr(claim, "survives", [])]
+    return any(switch in setting for setting in [*stated, *arms])
 
 
 def _decided(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -133,3 +134,8 @@ def gather(project: Project, ledger: Ledger, folder: Path) -> Evidence:
         else:
             evidence.stale.append((record, why))
     return evidence
+
+
+def main_source(sources: Mapping[str, Evidence]) -> str:
+    """Return the source that pages speak of: the reference records, or the user's where there are none."""
+    return next((name for name, evidence in sources.items() if evidence.records), list(sources)[-1])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import yaml
 
-from repro.errors import LedgerError
+from repro.errors import LedgerError, did_you_mean
 from repro.judge import Verdict
 from repro.project import Project
 
@@ -27,12 +26,10 @@ def known_exceptions(project: Project) -> dict[str, str]:
         raise LedgerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(v, str) and v.strip() for v in content.values()):
         raise LedgerError(f"{path}: must map claim ids to a reason each")
-    known = {claim.id for paper in project.paper_ids() for claim in project.ledger(paper).all_claims()}
+    known, broken = project.claim_papers()
     for claim in content:
-        if claim not in known:
-            close = get_close_matches(str(claim), known, n=1)
-            hint = f"; did you mean `{close[0]}`?" if close else ""
-            raise LedgerError(f"{path}: there is no claim `{claim}`{hint}")
+        if claim not in known and not broken:
+            raise LedgerError(f"{path}: there is no claim `{claim}`{did_you_mean(claim, known)}")
     return content
 
 

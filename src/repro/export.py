@@ -12,7 +12,7 @@ from typing import Any
 from repro.exceptions import excuse
 from repro.judge import Verdict
 from repro.ledger import Ledger
-from repro.words import interval, number, printed, unit_of
+from repro.words import interval, number, outcome_name, printed, unit_of
 
 FORMATS = ("csv", "json", "parquet", "latex", "bibtex")
 
@@ -114,7 +114,7 @@ def _latex(table: Sequence[Mapping[str, Any]]) -> str:
         ends = None if row["low"] is None else (row["low"], row["high"])
         ours = f"{number(row['measured'], row['unit'])} {interval(ends)}".strip()
         cells = (
-            row["claim"], row["statement"], row["published"], ours, row["n"] or "", row["outcome"].replace("_", " "),
+            row["claim"], row["statement"], row["published"], ours, row["n"] or "", outcome_name(row["outcome"]),
         )  # fmt: skip
         lines.append(" & ".join(map(tex, cells)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{longtable}", ""])

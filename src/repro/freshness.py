@@ -75,13 +75,8 @@ def identity(project: Project, ledger: Ledger, experiment: str) -> tuple[str, di
     return code_hash(ledger.paper.id, plan.function, project.root), data
 
 
-def is_stale(record: Record, project: Project, ledger: Ledger) -> str | None:
-    """Return why a record no longer counts, or None if it does."""
-    return staleness(project, ledger, read_vouched(project.reference, ledger.paper.id))(record)
-
-
 def staleness(project: Project, ledger: Ledger, vouched: Sequence[Vouched]) -> Callable[[Record], str | None]:
-    """Return :func:`is_stale` for many records: each experiment's code and data are looked up once."""
+    """Return a function that says why a record no longer counts, or None; code and data are looked up once."""
     known: dict[str, tuple[str, dict[str, str] | None]] = {}
 
     def look(experiment: str) -> tuple[str, dict[str, str] | None]:

@@ -63,14 +63,17 @@ def ratios(errors: Errors, trained: Sequence[float], relative_to: RelativeTo, sa
         same_size: errors of models trained at each size; empty unless needed.
 
     Raises:
-        ValueError: if an error is not positive and finite, or there is nothing to compare with.
+        ValueError: if an error is not positive and finite, a seed lacks a size that another has, or there is nothing to
+            compare with.
     """
     found: Ratios = {}
-    for size in sorted({size for curve in errors.values() for size in curve} - set(trained)):
+    every = {size for curve in errors.values() for size in curve}
+    for seed, curve in sorted(errors.items()):
+        if missing := sorted(every - set(curve)):
+            raise ValueError(f"Seed {seed} has no error at size {missing[0]:g}, which other seeds have.")
+    for size in sorted(every - set(trained)):
         logs = []
         for seed, curve in sorted(errors.items()):
-            if size not in curve:
-                continue
             if relative_to == "same_size":
                 reference = [same_size[seed][size]] if size in same_size.get(seed, {}) else []
             elif relative_to == "training_sizes":
@@ -245,40 +248,55 @@ def _chosen(found: Ratios, sizes: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Knee:
-    """How many seeds' errors bend at one size rather than follow one power of size.
+    """How many seeds' errors bend at one size rather than follow one power of size, or a smooth curve.
 
     Attributes:
-        at: median size of the knee over the seeds where it wins.
-        seeds, of: seeds where the knee beats the line by more than ``KNEE`` in BIC, of how many.
+        at: median size of the knee over the seeds where it beats the line.
+        seeds, sharp, of: seeds where the knee beats the line by more than ``KNEE`` in BIC; where it beats a parabola by
+            as much besides; of how many.
+        trained: the largest training size.
     """
 
     at: float | None
     seeds: int
+    sharp: int
     of: int
+    trained: float = 0.0
 
     @property
     def is_point(self) -> bool:
-        """Whether enough seeds bend for it to be called a point."""
-        return self.of > 0 and self.seeds >= KNEE_SEEDS * self.of
+        """Whether enough seeds bend, and sharply enough, for it to be called a point."""
+        return self.of > 0 and self.sharp >= KNEE_SEEDS * self.of
 
     @property
     def words(self) -> str:
         """Say which, for a reader."""
         if self.of == 0:
             return f"fewer than {KNEE_SIZES} sizes cannot tell a point from a gradual loss"
-        how = "a point" if self.is_point else "gradual, not a point"
-        at = f", near size {self.at:.3g}" if self.is_point and self.at else ""
-        return f"{how}: a knee beats a line by ΔBIC > {KNEE:g} on {self.seeds} of {self.of} seeds{at}"
+        bends = self.seeds >= KNEE_SEEDS * self.of
+        how = (
+            "a point"
+            if self.is_point
+            else "a bend, no sharper than a smooth curve's"
+            if bends
+            else "gradual, not a point"
+        )
+        found = f"a knee beats a line by ΔBIC > {KNEE:g} on {self.seeds} of {self.of} seeds, a parabola on {self.sharp}"
+        if not bends or self.at is None:
+            return f"{how}: {found}"
+        inside = ", within the training sizes" if self.at <= self.trained else ""
+        return f"{how}: {found}, near size {self.at:.3g}{inside}"
 
 
-def knee(errors: Errors) -> Knee:
-    """Compare log error = line in log size with a line of one knee, seed by seed.
+def knee(errors: Errors, trained: Sequence[float]) -> Knee:
+    """Compare log error = line in log size with a line of one knee and with a parabola, seed by seed.
 
-    BIC = n ln(RSS / n) + p ln n with p = 2 for the line and 4 for the knee, whose place is one of the inner sizes.
+    BIC = n ln(RSS / n) + p ln n with p = 2 for the line, 3 for the parabola and 4 for the knee, whose place is one of
+    the inner sizes.
     """
     sizes = sorted(set.intersection(*(set(curve) for curve in errors.values()))) if errors else []
     if len(sizes) < KNEE_SIZES:
-        return Knee(None, 0, 0)
+        return Knee(None, 0, 0, 0)
     x, n = np.log(sizes), len(sizes)
 
     def bic(design: NDArray[np.float64], y: NDArray[np.float64], parameters: int) -> float:
@@ -286,14 +304,17 @@ def knee(errors: Errors) -> Knee:
         # Below rounding, a fit is exact; without a floor an exact line would lose to an exact knee by chance.
         return n * log(max(float(rest @ rest) / n, 1e-12)) + parameters * log(n)
 
-    places = []
+    places, sharp = [], 0
+    line = np.stack([np.ones(n), x], axis=1)
+    parabola = np.column_stack([line, x**2])
     for curve in errors.values():
         y = np.array([_logarithm(curve[s]) for s in sizes])
-        line = np.stack([np.ones(n), x], axis=1)
         bends = {
             sizes[i]: bic(np.column_stack([line, np.maximum(x - x[i], 0)]), y, 4) for i in range(1, n - 1)
         }
         best = min(bends, key=lambda s: bends[s])
         if bic(line, y, 2) - bends[best] > KNEE:
             places.append(best)
-    return Knee(float(np.median(places)) if places else None, len(places), len(errors))
+            sharp += bic(parabola, y, 3) - bends[best] > KNEE
+    at = float(np.median(places)) if places else None
+    return Knee(at, len(places), sharp, len(errors), max(trained))

@@ -17,6 +17,7 @@ from repro.ledger import (
     CurveClaim,
     GeneralisationClaim,
     Ledger,
+    Measure,
     OrderingClaim,
     PropertyClaim,
     Scalar,
@@ -50,7 +51,7 @@ class Verdict:
     paper: str
     kind: str
     outcome: Outcome
-    tier: str | None = None
+    tier: Tier | None = None
     published: float | None = None
     measured: float | None = None
     interval: tuple[float, float] | None = None
@@ -78,23 +79,30 @@ def _settings(ledger: Ledger, claim: Claim, tier: Tier | None = None) -> list[Se
     return [arm.setting for arm in claim_arms(ledger, claim, tier)]
 
 
-def _reduced(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
-    """Whether a tier's setting differs from the claim's own."""
-    return _settings(ledger, claim, tier) != _settings(ledger, claim)
+def _supported(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
+    """Whether a tier runs the claim's own setting, or a reduced one that supports its kind."""
+    supports = ledger.experiments[claim.measure.experiment].tiers[tier].supports
+    return claim.kind in supports or _settings(ledger, claim, tier) == _settings(ledger, claim)
 
 
 def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
-    """Return the highest of the claim's tiers that has records for every arm, named by how many seeds they hold."""
-    ledger = evidence.ledger
-    tiers = _tiers(evidence, claim)
-    for tier in reversed(tiers):
-        fewest = min(len(evidence.of(arm)) for arm in claim_arms(ledger, claim, tier))
-        own = _settings(ledger, claim, tier)
-        lower = list(tiers)[: list(tiers).index(tier)]
-        same_below = any(_settings(ledger, claim, other) == own for other in lower)
-        if fewest >= (tiers[tier].seeds if same_below else 1):
-            return tier
-    return None
+    """Return the highest of the claim's tiers that has records for every arm, named by how many seeds they hold.
+
+    A tier that has not got all its seeds leaves the word to a lower one that supports the claim, while it has fewer.
+    """
+    chosen, seeds = None, 0
+    before: list[list[Setting]] = []
+    for tier, plan in _tiers(evidence, claim).items():
+        fewest, own = _fewest(evidence, claim, tier), _settings(evidence.ledger, claim, tier)
+        if fewest >= (plan.seeds if own in before else max(1, min(seeds, plan.seeds))):
+            chosen, seeds = tier, min(fewest, plan.seeds) if _supported(evidence.ledger, claim, tier) else 0
+        before.append(own)
+    return chosen
+
+
+def _fewest(evidence: Evidence, claim: Claim, tier: Tier) -> int:
+    """Return the number of seeds of the arm that has fewest."""
+    return min(len(evidence.of(arm)) for arm in claim_arms(evidence.ledger, claim, tier))
 
 
 def _tiers(evidence: Evidence, claim: Claim) -> dict[Tier, TierPlan]:
@@ -103,9 +111,9 @@ def _tiers(evidence: Evidence, claim: Claim) -> dict[Tier, TierPlan]:
     return {t: tiers[t] for t in reversed(JUDGED_TIERS) if t in tiers and t in claim.tiers}
 
 
-def overlap_of(ledger: Ledger, claim: Claim) -> float:
+def overlap_of(ledger: Ledger, measure: Measure) -> float:
     """Return the ratio of test to training size where seeds are folds of a cross-validation, else 0."""
-    folds = ledger.experiments[claim.measure.experiment].folds
+    folds = ledger.experiments[measure.experiment].folds
     return 1 / (folds - 1) if folds else 0.0
 
 
@@ -116,7 +124,7 @@ def decide(
     ledger, quantity = evidence.ledger, claim.measure.quantity
     better = ledger.quantities[quantity].better
     higher = None if better == "neither" else better == "higher"
-    overlap = overlap_of(ledger, claim)
+    overlap = overlap_of(ledger, claim.measure)
     arms = claim_arms(ledger, claim, tier, change)
     if isinstance(claim, OrderingClaim):
         pairs = {}
@@ -137,7 +145,7 @@ def decide(
     if isinstance(claim, GeneralisationClaim):
         return _generalisation(evidence, claim, tier, change)
     if isinstance(claim, PropertyClaim):
-        return statistics.judge_all_hold(_runs(evidence, arms, quantity), claim.at_most)
+        return _all_hold(evidence, claim, arms)
     values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
     if isinstance(claim, ThresholdClaim):
         return statistics.judge_threshold(values, claim.bound, claim.direction, overlap)
@@ -167,8 +175,22 @@ def _generalisation(
         return generalisation.judge_holds(ratios, claim.sizes, claim.limit)
     decision = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found)
     (arm, _) = generalisation_arms(evidence.ledger, claim, tier, change)[""]
-    bend = generalisation.knee(evidence.by_index(arm, quantity))
+    bend = generalisation.knee(evidence.by_index(arm, quantity), claim.trained)
     return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
+
+
+def _all_hold(evidence: Evidence, claim: PropertyClaim, arms: Sequence[Arm]) -> Decision:
+    """Judge a property; of one that fails, say how often one run per setting, as papers print, would not show it."""
+    quantity, chance = claim.measure.quantity, 1.0
+    decision = statistics.judge_all_hold(_runs(evidence, arms, quantity), claim.at_most)
+    if decision.outcome is not Outcome.contradicted:
+        return decision
+    for arm in arms:
+        runs = _runs(evidence, [arm], quantity)
+        chance *= sum(max(map(abs, run)) <= claim.at_most for run in runs) / len(runs)
+    each = f" of each of the {len(arms)} settings" if len(arms) > 1 else ""
+    text = f"At this share, a single run{each} would show no failure with probability {chance:.2g}."
+    return replace(decision, reasons=(f"{decision.reasons[0]} {text}",)) if chance else decision
 
 
 def _runs(evidence: Evidence, arms: Sequence[Arm], quantity: str) -> list[list[float]]:
@@ -241,8 +263,7 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
         return replace(verdict, outcome=outcome, reasons=[why]), None
     records = [r.id for arm in claim_arms(ledger, claim, tier) for r in evidence.of(arm)]
     verdict = replace(verdict, tier=tier, records=list(dict.fromkeys(records)))
-    supports = ledger.experiments[claim.measure.experiment].tiers[tier].supports
-    if _reduced(ledger, claim, tier) and claim.kind not in supports:
+    if not _supported(ledger, claim, tier):
         why = f"the {tier} tier runs a reduced setting, which cannot support a {claim.kind} claim"
         return replace(verdict, outcome=Outcome.inconclusive, reasons=[why]), None
     try:
@@ -281,9 +302,17 @@ def _run_controls(evidence: Evidence, claim: Claim, tier: Tier) -> list[str]:
 
 
 def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision: Decision) -> Verdict:
-    assert verdict.tier is not None
-    tier: Tier = verdict.tier  # type: ignore[assignment]
+    tier = verdict.tier
+    assert tier is not None
     outcome, reasons = decision.outcome, list(decision.reasons)
+    experiment = evidence.ledger.experiments[claim.measure.experiment]
+    planned, fewest = experiment.tiers[tier].seeds, _fewest(evidence, claim, tier)
+    if fewest < planned:
+        reasons.append(f"{fewest} of the {planned} seeds that the {tier} tier plans are there.")
+        if isinstance(claim, PropertyClaim) and outcome is Outcome.reproduced:
+            outcome = Outcome.inconclusive
+    if experiment.alone:
+        reasons.append("Times of one machine: its repeats say nothing of another.")
     holds = (Outcome.reproduced, Outcome.better)
     for control in claim.controls:
         expected = evidence.ledger.controls[control].expect
@@ -293,6 +322,8 @@ def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision:
             did = "passes too" if expected == "fail" else "fails"
             outcome = Outcome.error
             reasons.insert(0, f"void: the control `{control}`, which must {expected}, {did}")
+        elif expected == "fail" and outcome in holds and verdict.controls[control] == "inconclusive":
+            reasons.append(f"the control `{control}` does not hold, but is not shown to fail either")
     return replace(
         verdict,
         outcome=outcome,

@@ -13,12 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Scalar = bool | int | float | str
 Setting = dict[str, Scalar]
 Tier = Literal["smoke", "quick", "long", "full"]
-TIERS: tuple[Tier, ...] = (
-    "smoke",
-    "quick",
-    "long",
-    "full",
-)  # from the smallest; docs/ledger.md says what each is
+# From the smallest; docs/ledger.md says what each is.
+TIERS: tuple[Tier, ...] = ("smoke", "quick", "long", "full")
 Kind = Literal["value", "ordering", "threshold", "scaling", "curve", "generalisation", "property", "audit"]
 
 
@@ -57,23 +53,25 @@ class Anchor(Strict):
 class PublishedNumber(Strict):
     """A number as printed: what its ± means, how many runs it rests on, half a unit of its last digit."""
 
-    value: float
-    dispersion: float | None = None
+    value: float = Field(allow_inf_nan=False)
+    dispersion: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     dispersion_kind: Literal["sd", "se", "unstated"] | None = None
-    n: int | None = None
-    rounding: float = 0.0
+    n: int | None = Field(default=None, ge=1)
+    rounding: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _dispersion_is_named(self) -> Self:
+    def _fits_together(self) -> Self:
         if (self.dispersion is None) != (self.dispersion_kind is None):
             raise ValueError("`dispersion` and `dispersion_kind` (sd, se or unstated) go together")
+        if self.dispersion is not None and self.n == 1:
+            raise ValueError("a `dispersion` over runs needs an `n` of 2 or more")
         return self
 
 
 class Margin(Strict):
     """How far from the published value still counts as the same, declared with a reason before the run."""
 
-    value: float = Field(gt=0)
+    value: float = Field(gt=0, allow_inf_nan=False)
     reason: str
 
 
@@ -143,7 +141,19 @@ class Measure(Strict):
 
 
 class ClaimBase(Strict):
-    """What all claims have."""
+    """What all claims have.
+
+    Attributes:
+        id: of the claim, in the whole project.
+        statement: what is claimed, as one sentence.
+        anchor: where.
+        measure: by which number it is tested.
+        controls: runs that must fail, or must succeed; see :class:`Control`.
+        family: claims that are corrected together (Holm); None stands alone.
+        tiers: that run it.
+        trouble: what speaks against the test, or what was decided when; shown beside the verdict.
+        blocked: why it cannot be run at all; None where it can.
+    """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
     statement: str
@@ -191,7 +201,10 @@ class ThresholdClaim(ClaimBase):
 
 
 class ScalingClaim(ClaimBase):
-    """A quantity grows as a power of the experiment's index (a system size): the log-log slope."""
+    """A quantity grows as a power of the experiment's index (a system size): the log-log slope.
+
+    ``smallest`` is the first size that counts; None counts all.
+    """
 
     kind: Literal["scaling"]
     slope: float
@@ -249,13 +262,13 @@ class GeneralisationClaim(ClaimBase):
 
 
 class PropertyClaim(ClaimBase):
-    """Something that holds exactly in every trial: the quantity never exceeds ``at_most``.
+    """Something that holds exactly in every trial: the quantity is never further than ``at_most`` from zero.
 
     Trials are all rows of all seeds, in every combination of ``across``.
     """
 
     kind: Literal["property"]
-    at_most: float
+    at_most: float = Field(ge=0, allow_inf_nan=False)
     across: dict[str, list[Scalar]] = {}
 
 
@@ -361,6 +374,7 @@ class Deviation(Strict):
         switch: the setting key; ``alternatives``: the values compared with the default.
         across: where the effect is measured.
         moves: ids of claims, or of a table, that it could move.
+        tiers: that run it.
     """
 
     paper: str

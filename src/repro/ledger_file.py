@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from repro.errors import LedgerError
+from repro.errors import LedgerError, did_you_mean
 from repro.ledger import (
     Claim,
     CurveClaim,
@@ -19,6 +18,7 @@ from repro.ledger import (
     GeneralisationClaim,
     Ledger,
     OrderingClaim,
+    Scalar,
     ScalingClaim,
     Setting,
     Strict,
@@ -175,10 +175,7 @@ def with_beliefs(ledger: Ledger, path: Path, text: str, above: int, anchor: dict
 
 
 def _suggest(word: str, known: list[str]) -> str:
-    close = get_close_matches(word, known, n=1)
-    return f"`{word}` is not one of {', '.join(sorted(known))}" + (
-        f"; did you mean `{close[0]}`?" if close else ""
-    )
+    return f"`{word}` is not one of {', '.join(sorted(known))}{did_you_mean(word, known)}"
 
 
 def _places(ledger: Ledger) -> Iterator[tuple[Any, Location]]:
@@ -334,3 +331,14 @@ def _check_setting(
         if key in experiment.choices and value not in experiment.choices[key]:
             known = [str(choice) for choice in experiment.choices[key]]
             document.fail(f"experiment `{experiment_name}`: " + _suggest(str(value), known), (*at, key))
+        default = experiment.setting[key]
+        if not _same_type(value, default):
+            document.fail(
+                f"experiment `{experiment_name}`: {value!r} stands where {default!r} does", (*at, key)
+            )
+
+
+def _same_type(value: Scalar, default: Scalar) -> bool:
+    """Whether both are text, both true or false, or both numbers, whole ones where the default is."""
+    kinds = (float, int) if isinstance(default, float) else (type(default),)
+    return type(value) in kinds

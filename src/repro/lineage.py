@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from repro.evidence import Evidence
-from repro.ledger import TIERS, Claim, Ledger
-from repro.plan import Arm, claim_arms, setting_hash
+from repro.ledger import Claim, Ledger, Tier
+from repro.plan import Arm, claim_arms, differing, setting_hash
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,14 @@ class Origin:
     computed: str
 
 
-def lineage(evidence: Evidence, claim: Claim, tier: str | None) -> list[Origin]:
+def lineage(evidence: Evidence, claim: Claim, tier: Tier | None) -> list[Origin]:
     """Return the arms that a claim's verdict at a tier rests on."""
-    known = next((t for t in TIERS if t == tier), None)
-    return [_origin(evidence, arm) for arm in dict.fromkeys(claim_arms(evidence.ledger, claim, known))]
+    return [_origin(evidence, arm) for arm in dict.fromkeys(claim_arms(evidence.ledger, claim, tier))]
 
 
 def _origin(evidence: Evidence, arm: Arm) -> Origin:
     plan, records = evidence.ledger.experiments[arm.experiment], evidence.of(arm)
-    changed = {k: v for k, v in arm.setting.items() if v != plan.setting[k]}
+    changed = differing(arm.setting, plan)
     seeds, dates = [r.seed for r in records], sorted(r.created for r in records)
     return Origin(
         name=f"{arm.experiment}/{setting_hash(arm.setting)}",
@@ -68,7 +67,7 @@ def environment_in_words(environment: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in environment.items() if v is not None)
 
 
-def command(ledger: Ledger, claim: Claim, tier: str | None) -> str:
+def command(ledger: Ledger, claim: Claim, tier: Tier | None) -> str:
     """Return the one command that runs what a claim needs and judges it."""
     at = f" --tier {tier}" if tier else ""
     return f"repro run {ledger.paper.id} --claim {claim.id}{at} && repro explain {claim.id} --records local"

@@ -79,6 +79,12 @@ def resolve(experiment: Experiment, *parts: Mapping[str, Scalar]) -> Setting:
     return setting
 
 
+def differing(setting: Mapping[str, Scalar], experiment: Experiment | None) -> Setting:
+    """Return what of a setting is not the experiment's default; all of it where the experiment is not known."""
+    default = experiment.setting if experiment else {}
+    return {key: value for key, value in setting.items() if key not in default or value != default[key]}
+
+
 def combinations(across: Mapping[str, Iterable[Scalar]]) -> Iterator[Setting]:
     """Return every combination of the values of ``across``; one empty setting if there is nothing."""
     for values in product(*across.values()):

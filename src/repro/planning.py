@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from repro.evidence import Evidence
 from repro.judge import Verdict
-from repro.ledger import Claim, Ledger, Tier
-from repro.plan import Arm, claim_arms
+from repro.ledger import TIERS, Claim, Ledger, Tier
+from repro.plan import Arm, claim_arms, skipped
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Need:
         seeds: about how many settle it with probability ``statistics.POWER``, if mean and spread stay as they are;
             None where that cannot be said.
         seconds: of computing for those it still lacks; None where no run has been timed.
+        tier: the lowest, from the verdict's on, that leaves none of the claim's arms out; None where no tier has runs.
         why: in words, where ``seeds`` is None.
     """
 
@@ -27,6 +28,7 @@ class Need:
     n: int
     seeds: int | None
     seconds: float | None
+    tier: Tier | None = None
     why: str = ""
 
 
@@ -39,23 +41,34 @@ def _need(evidence: Evidence, verdict: Verdict) -> Need:
     claim = evidence.ledger.claim(verdict.claim)
     if verdict.outcome == "not_run":
         return Need(
-            claim.id, verdict.outcome, 0, None, None, "no runs whose spread could tell: run a tier first"
+            claim.id, verdict.outcome, 0, None, None, why="no runs whose spread could tell: run a tier first"
         )
     if verdict.seeds_needed is None:
         why = verdict.reasons[-1] if verdict.p_outside is None else next(
             (r for r in verdict.reasons if r.startswith(("Alone", "Even"))), verdict.reasons[0]
         )  # fmt: skip
-        return Need(claim.id, verdict.outcome, verdict.n, None, None, why)
+        return Need(claim.id, verdict.outcome, verdict.n, None, None, why=why)
     seconds = cost(evidence, arms_of(evidence.ledger, [claim], verdict.tier), verdict.seeds_needed)
-    return Need(claim.id, verdict.outcome, verdict.n, verdict.seeds_needed, seconds)
+    tier = _tier(evidence.ledger, claim, verdict.tier)
+    return Need(claim.id, verdict.outcome, verdict.n, verdict.seeds_needed, seconds, tier)
 
 
-def arms_of(ledger: Ledger, claims: Sequence[Claim], tier: str | None) -> list[Arm]:
+def _tier(ledger: Ledger, claim: Claim, judged: Tier | None) -> Tier | None:
+    plans = ledger.experiments[claim.measure.experiment].tiers
+    from_there = TIERS[TIERS.index(judged) :] if judged else ()
+    for tier in from_there:
+        if tier in plans and not any(
+            skipped(plans[tier], a.setting) for a in claim_arms(ledger, claim, tier)
+        ):
+            return tier
+    return judged
+
+
+def arms_of(ledger: Ledger, claims: Sequence[Claim], tier: Tier | None) -> list[Arm]:
     """Return every distinct arm that claims and their controls need, whatever rows count."""
-    known: Tier | None = tier  # type: ignore[assignment]
     changes = [(claim, change) for claim in claims
                for change in ({}, *(ledger.controls[name].set for name in claim.controls))]  # fmt: skip
-    arms = [arm for claim, change in changes for arm in claim_arms(ledger, claim, known, change)]
+    arms = [arm for claim, change in changes for arm in claim_arms(ledger, claim, tier, change)]
     return list(dict.fromkeys(Arm(arm.experiment, arm.setting) for arm in arms))
 
 

@@ -7,11 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from repro.errors import LedgerError, ReproError
+from repro.errors import LedgerError, ReproError, close_to, did_you_mean
 from repro.ledger import Ledger
 from repro.ledger_file import load_ledger
 
@@ -59,11 +58,8 @@ class Project:
         """
         known = self.paper_ids()
         if paper not in known:
-            close = get_close_matches(paper, known, n=1)
-            hint = f"; did you mean `{close[0]}`?" if close else ""
-            raise ReproError(
-                f"no paper `{paper}` in {self.papers}: there is {', '.join(known) or 'none'}{hint}"
-            )
+            there = f"there is {', '.join(known) or 'none'}{did_you_mean(paper, known)}"
+            raise ReproError(f"no paper `{paper}` in {self.papers}: {there}")
         path = self.papers / paper / "paper.yaml"
         ledger = load_ledger(path)
         if ledger.paper.id != paper:
@@ -71,16 +67,29 @@ class Project:
         return ledger
 
     def find_claim(self, claim_id: str) -> tuple[str, Ledger]:
-        """Return the paper that makes a claim, and its ledger; ReproError with near matches if none does."""
+        """Return the paper that makes a claim, and its ledger.
+
+        Raises:
+            ReproError: with near matches, if no paper makes it.
+            LedgerError: if it may stand in a ledger that does not hold together.
+        """
+        ids, broken = self.claim_papers()
+        if claim_id in ids:
+            return ids[claim_id], self.ledger(ids[claim_id])
+        for paper in broken:
+            self.ledger(paper)
+        raise ReproError(f"no claim `{claim_id}`{close_to(claim_id, ids)}")
+
+    def claim_papers(self) -> tuple[dict[str, str], list[str]]:
+        """Return each claim's paper, and the papers whose ledgers do not hold together, which stop no other."""
         ids: dict[str, str] = {}
+        broken = []
         for paper in self.paper_ids():
-            ids.update((claim.id, paper) for claim in self.ledger(paper).all_claims())
-        if claim_id not in ids:
-            close = get_close_matches(claim_id, ids, n=3, cutoff=0.4)
-            raise ReproError(
-                f"no claim `{claim_id}`" + (f"; close to it: {', '.join(close)}" if close else "")
-            )
-        return ids[claim_id], self.ledger(ids[claim_id])
+            try:
+                ids.update((claim.id, paper) for claim in self.ledger(paper).all_claims())
+            except LedgerError:
+                broken.append(paper)
+        return ids, broken
 
     def function(self, paper: str, name: str) -> Callable[..., Any]:
         """Import ``module.function`` of a paper's folder (this is where a paper's code first runs)."""

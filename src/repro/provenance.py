@@ -31,6 +31,8 @@ _NOT_PART_OF_A_RESULT = {
 def _describe(node: Any) -> Any:
     """An abstract syntax tree as nested tuples without positions, empty fields, comments and docstrings.
 
+    Of docstrings, those of modules, classes and functions; a text under a constant counts.
+
     Unlike ``ast.dump`` this is the same in all Python versions that parse the file alike.
     """
     if isinstance(node, list):

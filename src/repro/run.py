@@ -102,9 +102,13 @@ def run(
         ledger: of the paper.
         jobs: from :func:`repro.plan.jobs`.
         folder: of the records.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         threads: of torch; None leaves its default.
         progress: shows how far the run is.
+
+    Raises:
+        ReproError: for ``cuda`` without a GPU.
+        LedgerError: if the ledger names a function that its module does not have.
     """
     paper = ledger.paper.id
     records, damaged = read_folder(folder, paper)
@@ -126,9 +130,8 @@ def run(
     forget_unfinished(folder)
     if not todo:
         return outcome
-    (folder / paper).mkdir(
-        parents=True, exist_ok=True
-    )  # if this cannot be, let it fail before hours of computing
+    # If this cannot be, let it fail before hours of computing.
+    (folder / paper).mkdir(parents=True, exist_ok=True)
     machine = processor = _prepare(project, device, threads)
     if machine["device"] != "cpu":
         processor = environment(project.root, "cpu", machine["threads"])
@@ -248,6 +251,7 @@ def _run_job(
         pending.append((seed, rows if isinstance(rows, list) else [rows]))
         if not context.in_chunk:
             flush()
+            progress.done(len(seeds) - len(expected))
     flush()
     progress.done(len(seeds))
     with suppress(OSError):  # another process keeps other seeds of the same job there, or nobody anything

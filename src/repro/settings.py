@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
-from repro.errors import SettingError
+from repro.errors import SettingError, close_to, did_you_mean
 from repro.ledger import Experiment, Ledger, Scalar, Setting
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
-    close = get_close_matches(word, known, n=1)
-    return f"; valid are {', '.join(sorted(known))}" + (f"; did you mean `{close[0]}`?" if close else "")
+    return f"; valid are {', '.join(sorted(known))}{did_you_mean(word, known)}"
 
 
 def check_experiment(ledger: Ledger, name: str | None) -> None:
@@ -34,9 +32,7 @@ def check_claim(ledger: Ledger, claim_id: str | None) -> None:
     """
     known = [claim.id for claim in ledger.all_claims()]
     if claim_id is not None and claim_id not in known:
-        close = get_close_matches(claim_id, known, n=3, cutoff=0.4)
-        like = f"; close to it: {', '.join(close)}" if close else ""
-        raise SettingError(f"no claim `{claim_id}` in {ledger.paper.id}{like}")
+        raise SettingError(f"no claim `{claim_id}` in {ledger.paper.id}{close_to(claim_id, known)}")
 
 
 def _parse(text: str, default: Scalar) -> Scalar:

@@ -3,7 +3,8 @@
 `reproduced`: the data exclude every difference beyond a margin stated beforehand; `contradicted`: they
 exclude every smaller one; else `inconclusive`. Each wrong verdict is held at ALPHA for independent, roughly
 normal runs. Skew breaks that towards the short tail: with skewness 1 a truth exactly on the margin is
-misjudged in 9 % of cases (n = 2 to 10), 8 % (20) or 6 % (100), with skewness 2 in up to 17 %. Results have
+misjudged in 9 % of cases (n = 2 to 10), 8 % (20) or 6 % (100), with skewness 2 in up to 17 %. Rare collapses
+break it altogether, because few runs see none of them: see ``COLLAPSE`` in the calibration test. Results have
 the unit of the values. Empty, unequally long or non-finite input raises ValueError: how many of how many.
 
 Two choices are not textbook. An interval outside a margin that is narrow beside its standard error may lie on
@@ -140,9 +141,9 @@ def mean_interval(x: Values, level: float = LEVEL, overlap: float = 0.0) -> Esti
     return Estimate(mean, mean - half, mean + half, n, n - 1, se, level)
 
 
-def paired_effect(a: Values, b: Values, level: float = 1 - ALPHA) -> Estimate:
+def paired_effect(a: Values, b: Values, overlap: float = 0.0) -> Estimate:
     """Effect of a switch, no verdict: `mean_interval` of a − b, paired by seed (0 ± 0: nothing changes)."""
-    return mean_interval(_pairs(a, b), level)
+    return mean_interval(_pairs(a, b), 1 - ALPHA, overlap)
 
 
 def _no_spread(e: Estimate) -> str | None:
@@ -358,4 +359,7 @@ def judge_all_hold(runs: Sequence[Values], tolerance: float = 0.0) -> Decision:
     n, fails, enough = len(checks), sum(broken), sum(x.size for x in checks) >= 2
     outcome = Outcome.contradicted if fails else Outcome.reproduced if enough else Outcome.inconclusive
     text = f"{fails} of {n} runs break the property by more than {tolerance:g}."
+    if n > 1 and not fails:
+        # The largest share of breaking runs with which n runs show none in one case of twenty.
+        text += f" Where runs differ by chance, up to {1 - ALPHA ** (1 / n):.0%} of them may (95 %)."
     return Decision(outcome, margin=tolerance, n=n, reasons=(text,))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from repro.exceptions import excuse
 from repro.judge import Verdict
 from repro.ledger import Claim, Ledger
-from repro.words import MARKS, OUTCOMES, interval, markdown, number, printed, tally, unit_of
+from repro.words import OUTCOMES, interval, markdown, marked, number, printed, tally, unit_of
 
 MOST = 200  # lines; what a job may show is limited
 
@@ -44,7 +44,7 @@ def _table(
         known = excuse(v, exceptions)
         why = f"known exception: {known}" if known else " ".join(v.reasons[:1])
         ours = f"{number(v.measured, unit_of(claim, ledger))} {interval(v.interval)}".strip()
-        cells = [v.claim, f"{MARKS[v.outcome]} {v.outcome}", printed(claim), ours, v.n or "", why]
+        cells = [v.claim, marked(v.outcome), printed(claim), ours, v.n or "", why]
         lines.append(f"| {' | '.join(map(markdown, cells))} |")
     if len(verdicts) > MOST:
         lines.append(f"| … and {len(verdicts) - MOST} more | | | | | |")

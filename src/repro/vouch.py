@@ -204,13 +204,11 @@ def vouch(
     }
     stale = [r for r in records if r.experiment in now and not is_vouched_for(known, r, now[r.experiment])]
     found = _ask_both(project, ledger, commit, stale, known)
-    entries, said = (
-        [],
-        [
-            f"{name}: it measures time, which a change of code may change; run it again"
-            for name in sorted({r.experiment for r in found.made if ledger.experiments[r.experiment].alone})
-        ],
-    )
+    entries = []
+    said = [
+        f"{name}: it measures time, which a change of code may change; run it again"
+        for name in sorted({r.experiment for r in found.made if ledger.experiments[r.experiment].alone})
+    ]
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     today, where = datetime.now(UTC).date().isoformat(), environment(project.root, "cpu", threads)
     triples = list(zip(found.runs, found.before, found.after, strict=True))

@@ -28,6 +28,16 @@ MARKS = {
 }
 
 
+def outcome_name(outcome: str) -> str:
+    """Return an outcome as a word: ``not run``."""
+    return outcome.replace("_", " ")
+
+
+def marked(outcome: str) -> str:
+    """Return an outcome with its mark: ``✓ reproduced``."""
+    return f"{MARKS[outcome]} {outcome_name(outcome)}"
+
+
 def number(value: float | None, unit: str = "") -> str:
     """Return a number as a reader wants it: four significant digits, thousands grouped."""
     if value is None:
@@ -117,7 +127,7 @@ def unit_of(claim: Claim, ledger: Ledger) -> str:
 def tally(verdicts: Iterable[Verdict]) -> str:
     """Return a count of the outcomes: ``41 reproduced, 3 contradicted``."""
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
-    return ", ".join(f"{counts[o]} {o.replace('_', ' ')}" for o in OUTCOMES if counts[o]) or "no claims"
+    return ", ".join(f"{counts[o]} {outcome_name(o)}" for o in OUTCOMES if counts[o]) or "no claims"
 
 
 def markdown(text: object) -> str:

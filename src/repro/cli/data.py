@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from repro.cli.common import the_project
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(help="The data sets: fetch, verify, status.", no_args_is_help=True)
 
@@ -41,9 +38,9 @@ def data_fetch(
         wanted = [name for name in wanted if name in used]
     failed = False
     for name in wanted:
-        status = fetch(get_pointer(name, project.root), project.root)
-        typer.echo(f"{name}: {status.state}" + "".join(f"\n  {line}" for line in status.detail))
-        failed |= status.state not in ("present", "fetched")
+        status = fetch(get_pointer(name, project.root), project.root, lambda line: typer.echo(line, err=True))
+        typer.echo(str(status))
+        failed |= not status.ok
     if failed and not allow_missing:
         raise typer.Exit(1)
 
@@ -71,8 +68,8 @@ def _print_data_status() -> bool:
     from repro.data.pointers import read_pointers, read_stages
 
     project, good = the_project(), True
-    for name, pointer in (read_pointers(project.root) | read_stages(project.root)).items():
-        status = verify(pointer, project.root)
-        typer.echo(f"{name}: {status.state}" + "".join(f"\n  {line}" for line in status.detail))
-        good &= status.state == "present"
+    for pointer in (read_pointers(project.root) | read_stages(project.root)).values():
+        status = verify(pointer)
+        typer.echo(str(status))
+        good &= status.ok
     return good

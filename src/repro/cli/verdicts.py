@@ -113,7 +113,7 @@ def explain(
 
     project = the_project()
     paper, _ = project.find_claim(claim)
-    print_explanation(project, evidence_of(project, paper, records), claim, records)
+    print_explanation(evidence_of(project, paper, records), claim, records)
 
 
 @app.command()

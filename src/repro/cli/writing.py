@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from repro.cli.common import folder_named, papers_named, the_project
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 weekly_app = typer.Typer(help="A literature review every week: new, build.", no_args_is_help=True)

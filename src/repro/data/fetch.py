@@ -73,7 +73,7 @@ class Status:
         return "\n  ".join([*lines, *map(str, self.wrong), *self.detail])
 
 
-def verify(pointer: Pointer, root: Path) -> Status:
+def verify(pointer: Pointer) -> Status:
     """Compare the files on disk with the pointer. Reads every byte, writes nothing, asks nobody.
 
     `state` is `present`, `missing` (a file is not there) or `corrupt` (a file has other bytes). Raises
@@ -115,7 +115,7 @@ def fetch(pointer: Pointer, root: Path, progress: Progress | None = None) -> Sta
     from filelock import FileLock, Timeout
 
     root = root.resolve()
-    if (status := verify(pointer, root)).ok:
+    if (status := verify(pointer)).ok:
         return status
     say = progress or (lambda line: None)
     lock = FileLock(root / "data" / ".fetch.lock")
@@ -135,7 +135,7 @@ def fetch(pointer: Pointer, root: Path, progress: Progress | None = None) -> Sta
 
 
 def _fetch_locked(pointer: Pointer, root: Path, say: Progress) -> Status:
-    before = verify(pointer, root)  # again: another process may have finished while we waited
+    before = verify(pointer)  # again: another process may have finished while we waited
     if before.ok:
         return before
     aside = tuple(replace(wrong, aside=_move_aside(wrong.path)) for wrong in before.wrong)
@@ -151,7 +151,7 @@ def _fetch_locked(pointer: Pointer, root: Path, say: Progress) -> Status:
             except SourceFailedError as error:
                 detail.append(str(error))
                 say(str(error))
-        after = verify(pointer, root)
+        after = verify(pointer)
         if after.ok:
             if source is _sources.from_urls:
                 _remember(pointer, root)
@@ -227,7 +227,7 @@ def require(name: str, root: Path | None = None) -> Path:
     signature = _signature(pointer)
     if signature and _verified.get(key) == signature:
         return pointer.path
-    status = verify(pointer, root)
+    status = verify(pointer)
     command = f"repro data fetch {name}"
     if status.state == "corrupt":
         raise DataCorrupt(f"{status}\n  to move aside what is damaged and get it again: {command}")

@@ -65,7 +65,6 @@ class Pointer(_Strict):
 
     name: str
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
-    size: int | None = None
     path: Path
     pointer_file: Path
     files: tuple[DataFile, ...] = ()
@@ -171,7 +170,6 @@ def read_stages(root: Path) -> dict[str, Pointer]:
                     found[name] = Pointer(
                         name=name,
                         md5=out["md5"],
-                        size=out.get("size"),
                         path=file.parent / DataFile._inside(out["path"]),
                         pointer_file=file,
                         licence="generated here",
@@ -205,9 +203,7 @@ def _read(file: Path) -> Pointer:
         (out,) = content["outs"]
         meta = content.get("meta") or {}
         path = file.parent / DataFile._inside(out["path"])
-        pointer = Pointer(
-            name=file.stem, md5=out["md5"], size=out.get("size"), path=path, pointer_file=file, **meta
-        )
+        pointer = Pointer(name=file.stem, md5=out["md5"], path=path, pointer_file=file, **meta)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

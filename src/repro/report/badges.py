@@ -12,9 +12,8 @@ from repro.ledger import Ledger
 from repro.records import write_atomically
 from repro.report.tables import templates
 
-WIDTH_OF_A_LETTER = (
-    6.6  # of 11 px DejaVu or Verdana, on average; the text is stretched to fit what is said here
-)
+# Of 11 px DejaVu or Verdana, on average; the text is stretched to fit what is said here.
+WIDTH_OF_A_LETTER = 6.6
 
 
 def message(verdicts: Sequence[Verdict]) -> tuple[str, str]:

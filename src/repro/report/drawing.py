@@ -11,10 +11,10 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness, and in grey by marker and dash.
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-GREY, PAPER = "#666666", "#222222"
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
+GREY, PALE, PAPER = "#666666", "#e3e3e3", "#222222"
 # For what has more parts than three: told apart by colour and by shape (Okabe and Ito's colours).
-COLOURS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00"), "os^Dvp"
+COLOURS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#E69F00"), "os^Dvp"
 SOURCES = {"reference": (BLUE, "o"), "yours": (ORANGE, "s")}
 
 STYLE: dict[str, Any] = {

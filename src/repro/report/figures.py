@@ -12,7 +12,7 @@ from repro.evidence import Evidence
 from repro.judge import JUDGED_TIERS, Verdict
 from repro.ledger import Ledger, Scalar
 from repro.plan import Arm, arm
-from repro.report.drawing import COLOURS, GREY, MARKERS, PAPER, SOURCES, Drawn, new_figure
+from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, PAPER, SOURCES, Drawn, new_figure
 from repro.statistics import mean_interval
 from repro.words import unit_of_difference
 
@@ -44,7 +44,7 @@ def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, ca
             if column not in table.published[row]:
                 continue
             published, margin = table.published[row][column], table.margins[column].value
-            axis.barh(y, 2 * margin, left=published - margin, height=0.55, color="#e3e3e3", zorder=1)
+            axis.barh(y, 2 * margin, left=published - margin, height=0.55, color=PALE, zorder=1)
             axis.plot(published, y, "D", color=PAPER, markersize=5, markerfacecolor="none", zorder=3)
             for k, (source, found) in enumerate(verdicts.items()):
                 verdict = found.get(f"{table_id}-{row}-{column}")
@@ -61,7 +61,7 @@ def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, ca
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
     handles = [
         axes[0].plot([], [], "D", color=PAPER, markerfacecolor="none", label="published")[0],
-        axes[0].barh([np.nan], [0], color="#e3e3e3", label="margin"),
+        axes[0].barh([np.nan], [0], color=PALE, label="margin"),
         *(
             axes[0].plot([], [], marker + "-", color=colour, label=f"{source}, 90 % interval")[0]
             for source, (colour, marker) in SOURCES.items()

@@ -56,7 +56,9 @@ def by_outcome(
         groups.setdefault(str(verdict.outcome), []).append(verdict)
     every = [v for group in groups.values() for v in group]
     known = set(exceptions)
-    texts = {"all": [f"Of {len(every)} claims: {tally(every)}."]}
+    ours = [v for v in every if ledger.claim(v.claim).anchor.evidence == "ours"]
+    of_these = f" {len(ours)} of them are checks of ours: {tally(ours)}." if ours else ""
+    texts = {"all": [f"Of {len(every)} claims: {tally(every)}.{of_these}"]}
 
     def tell(outcome: str, words: Callable[[Verdict, Claim], str]) -> None:
         texts[outcome] = [words(v, ledger.claim(v.claim)) for v in groups.get(outcome, [])]

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from repro.deviations import turned
-from repro.evidence import Evidence, gather
+from repro.evidence import Evidence, gather, main_source
 from repro.exceptions import known_exceptions
 from repro.judge import Verdict, judge
 from repro.ledger import Ledger
@@ -30,7 +30,7 @@ class Report:
 
     Args:
         paper: id of the paper.
-        project: where it is; by default the project around the current folder.
+        project: where it is.
     """
 
     paper: str
@@ -63,7 +63,7 @@ class Report:
     @property
     def main(self) -> str:
         """The source that pages speak of: the reference records, or the user's where there are none."""
-        return "reference" if self.sources["reference"].records else list(self.sources)[-1]
+        return main_source(self.sources)
 
     def _render(self, template: str, **values: Any) -> Piece:
         return Piece(tables.templates().get_template(template).render(**values))
@@ -84,11 +84,11 @@ class Report:
 
     def deviations(self) -> Piece:
         """What paper, released code and we do differently, with measured effects."""
-        return Piece(tables.deviations_table(self.sources["reference"]))
+        return Piece(tables.deviations_table(self.sources[self.main]))
 
     def turned(self) -> Piece:
         """Which verdicts an alternative protocol would turn."""
-        return self._render("turned.html", turned=turned(self.sources["reference"]), ledger=self.ledger)
+        return self._render("turned.html", turned=turned(self.sources[self.main]), ledger=self.ledger)
 
     def figures(self) -> Piece:
         """The paper's own figures, from its folder's ``figures.py``."""
@@ -97,7 +97,7 @@ class Report:
         return Piece("\n".join(pieces))
 
     def provenance(self) -> Piece:
-        """Which code, data, libraries and hardware the reference records come from."""
+        """Which code, data, libraries and hardware the records of each source come from."""
         facts: list[tuple[str, str]] = []
         for source, evidence in self.sources.items():
             records = evidence.records

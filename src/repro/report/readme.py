@@ -10,7 +10,7 @@ from repro.judge import judge
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report.found import paragraphs
-from repro.words import MARKS, change, interval, number, printed, unit_of
+from repro.words import change, interval, marked, number, printed, unit_of
 
 BEGIN = "<!-- generated from results/reference by `repro keep`; do not edit -->"
 END = "<!-- end of the generated part -->"
@@ -37,9 +37,9 @@ def generated(project: Project, paper: str) -> str:
     for verdict in verdicts:
         claim = ledger.claim(verdict.claim)
         ours = f"{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
+        n = f"{verdict.n or ''}" + (f", {verdict.tier} tier" if verdict.tier not in (None, "full") else "")
         lines.append(
-            f"| {_cell(verdict.claim)} | {_cell(printed(claim))} | {ours} | {verdict.n or ''} "
-            f"| {MARKS[verdict.outcome]} {verdict.outcome.replace('_', ' ')} |"
+            f"| {_cell(verdict.claim)} | {_cell(printed(claim))} | {ours} | {n} | {marked(verdict.outcome)} |"
         )
     lines += ["", "| deviation | where | effect on the mean, 95 % interval | n |", "|---|---|---|---|"]
     for effect in effects(evidence):

@@ -12,14 +12,14 @@ from repro.errors import ReproError
 from repro.evidence import Evidence
 from repro.judge import Verdict, judge
 from repro.ledger import Claim, Ledger
-from repro.plan import claim_arms
+from repro.plan import claim_arms, differing
 from repro.planning import needs
 from repro.report.changes import Changes
 from repro.report.drawing import Drawn
 from repro.report.found import KINDS, by_outcome
 from repro.report.notebook import Report
 from repro.report.tables import arxiv_link
-from repro.words import MARKS, duration, interval, markdown, number, printed, unit_of
+from repro.words import MARKS, duration, interval, markdown, marked, number, outcome_name, printed, unit_of
 
 SHOWN = 20  # changed verdicts that are listed one by one
 
@@ -135,16 +135,16 @@ def _belief(ledger: Ledger, claim: Claim, verdict: Verdict, evidence: Evidence, 
         ours += f" {markdown(interval(verdict.interval))}." if verdict.interval else "."
     believed = f" ({markdown(printed(claim))})" if printed(claim) else ""
     text = (
-        f"{MARKS[verdict.outcome]} **{verdict.outcome.replace('_', ' ')}**: “{markdown(claim.statement)}”{believed}, "
+        f"{MARKS[verdict.outcome]} **{outcome_name(verdict.outcome)}**: “{markdown(claim.statement)}”{believed}, "
         f"{verdict.n} runs ({'reference' if source == 'reference' else 'own'} records).{ours}"
     )
     if verdict.outcome != "reproduced" and verdict.reasons:
         text += f" {markdown(verdict.reasons[0])}"
     missing = [arm for arm in claim_arms(ledger, claim) if not evidence.of(arm)]
     if verdict.outcome == "not_run" and missing:
-        plan = ledger.experiments[claim.measure.experiment]
         for arm in dict.fromkeys(missing):
-            changed = "".join(f" --set {k}={v}" for k, v in arm.setting.items() if v != plan.setting[k])
+            changes = differing(arm.setting, ledger.experiments[arm.experiment])
+            changed = "".join(f" --set {k}={v}" for k, v in changes.items())
             text += f" Run it: `repro run {ledger.paper.id} --experiment {arm.experiment}{changed}`"
     return text
 
@@ -172,8 +172,8 @@ def what_changed(
         lines += [f"{markdown(p)} is new, with {count} claims." for p, count in names.items()]
         for c in turned_ones[:SHOWN]:
             then, today = (
-                (_outcome(c.before) if c.before else "new"),
-                (_outcome(c.after) if c.after else "gone"),
+                (marked(c.before) if c.before else "new"),
+                (marked(c.after) if c.after else "gone"),
             )
             lines.append(f"{markdown(c.claim)}: {then} → {today}")
         if len(turned_ones) > SHOWN:
@@ -191,10 +191,6 @@ def what_changed(
     lines.append(f"Computing behind the records of all papers here: {duration(spent)}{since}.")
     lines.append(_drift(reports))
     return _list(lines, "")
-
-
-def _outcome(name: str) -> str:
-    return f"{MARKS[name]} {name.replace('_', ' ')}"
 
 
 def _drift(reports: Sequence[Report]) -> str:

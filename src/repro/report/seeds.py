@@ -28,6 +28,7 @@ from repro.words import number, printed, unit_of
 WIDTH, LABELS, RIGHT, TOP, ROW, AXIS = 780, 250, 16, 26, 46, 40  # pixels of the drawing's own scale
 DOT = 3.0  # radius of a seed
 LETTER = 6.6  # width of a letter
+RATIO_TICKS = 8  # at most, on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def distribution(evidence: Evidence, claim: Claim, verdict: Verdict) -> Distribu
     """Return the seeds' values behind a verdict; None where it rests on no runs."""
     if verdict.tier is None:
         return None
-    tier: Tier = verdict.tier  # type: ignore[assignment]
-    rows = _rows(evidence, claim, tier)
+    rows = _rows(evidence, claim, verdict.tier)
     logarithmic = isinstance(claim, GeneralisationClaim)
     kept = {
         label: [v for v in values if isfinite(v) and (v > 0 or not logarithmic)]
@@ -104,7 +104,7 @@ def distribution(evidence: Evidence, claim: Claim, verdict: Verdict) -> Distribu
         estimate,
         logarithmic,
         sum(map(len, rows.values())) - sum(map(len, kept.values())),
-        overlap_of(evidence.ledger, claim),
+        overlap_of(evidence.ledger, claim.measure),
     )
 
 
@@ -158,13 +158,13 @@ def ticks(low: float, high: float, most: int = 7) -> list[float]:
     return [round(k * step, 12) for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
 
 
-def ratio_ticks(low: float, high: float, most: int = 8) -> list[float]:
+def ratio_ticks(low: float, high: float) -> list[float]:
     """Return 1, 2 and 5 times powers of ten between two ends; only the powers where these are too many."""
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     fine = [m * 10.0**k for k in decades for m in (1, 2, 5) if low <= m * 10.0**k <= high]
     if len(fine) < 2:
-        return ticks(low, high, most)
-    return fine if len(fine) <= most else [t for t in fine if log10(t) % 1 < 1e-9]
+        return ticks(low, high, RATIO_TICKS)
+    return fine if len(fine) <= RATIO_TICKS else [t for t in fine if log10(t) % 1 < 1e-9]
 
 
 def _spread(xs: Sequence[float], half: float) -> list[float]:

@@ -135,6 +135,5 @@ def _write_board(
 
 def _write(path: Path, content: bytes) -> None:
     if not path.is_file() or path.read_bytes() != content:
-        write_atomically(
-            path, content, durable=False
-        )  # a page can be built again; a thousand syncs take seconds
+        # A page can be built again; a thousand syncs take seconds.
+        write_atomically(path, content, durable=False)

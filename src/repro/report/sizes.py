@@ -15,7 +15,7 @@ from repro.generalisation import Errors
 from repro.judge import JUDGED_TIERS
 from repro.ledger import GeneralisationClaim, Ledger, Tier
 from repro.plan import Arm, generalisation_arms
-from repro.report.drawing import COLOURS, GREY, MARKERS, Drawn, new_figure
+from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, Drawn, new_figure
 from repro.words import number
 
 COLUMNS = 2
@@ -92,7 +92,7 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
     for axis, panel in zip(axes.flat, panels, strict=False):
         claim, quantity = panel.claim, panel.claim.measure.quantity
         first, last = min(claim.trained), max(claim.trained)
-        axis.axvspan(first, last, color="#e3e3e3", zorder=0, linewidth=4 if first == last else 0)
+        axis.axvspan(first, last, color=PALE, zorder=0, linewidth=4 if first == last else 0)
         names = list(dict.fromkeys(curve.name for curve in panel.curves))
         for curve in panel.curves:
             k = names.index(curve.name) % len(COLOURS)

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "curves": {"statistics"},
     "generalisation": {"statistics"},
     "evidence": {"data", "errors", "freshness", "ledger", "plan", "project", "records", "statistics"},
-    "judge": {"curves", "evidence", "generalisation", "ledger", "plan", "statistics"},
+    "judge": {"curves", "evidence", "generalisation", "ledger", "plan", "statistics", "words"},
     "checkpoint": {"records"},
     "context": {"checkpoint"},
     "randomness": set(),

@@ -126,6 +126,11 @@ def test_filters_and_search(site: Path, open_page: Any, built: Toy) -> None:
     page.click("text=Show all")
     page.wait_for_function("!location.hash")
     assert shown(page) == every
+    page.select_option("select[name=origin]", "ours")
+    assert (
+        set(shown(page)) == {c.id for c in built.ledger.all_claims() if c.anchor.evidence == "ours"} != set()
+    )
+    page.select_option("select[name=origin]", "")
     page.select_option("select[name=tier]", "full")
     page.select_option("select[name=verdict]", "reproduced")
     tiers = {v.claim: v.tier for v in built.verdicts().values() if v.outcome == "reproduced"}
@@ -173,8 +178,8 @@ def test_it_can_be_used_with_the_keyboard_alone(site: Path, open_page: Any) -> N
     assert page.evaluate("document.activeElement.name") == "q"
     page.keyboard.type("grows linearly")
     assert shown(page) == ["S1"]
-    for _ in range(6):
-        page.keyboard.press("Tab")  # paper, verdict, kind, tier, show all, first heading
+    for _ in range(7):
+        page.keyboard.press("Tab")  # paper, verdict, kind, tier, whose claim, show all, first heading
     page.keyboard.press("Enter")
     assert page.get_attribute("th[data-key=rank]", "aria-sort") == "ascending"
     for _ in range(5):
@@ -210,7 +215,7 @@ def test_pages_are_accessible_and_fit(site: Path, open_page: Any, scheme: str, v
         assert found.violations_count == 0, f"{name}\n{found.generate_report()}"
 
 
-@pytest.mark.parametrize("width", [768, 1024])
+@pytest.mark.parametrize("width", [768, 1024, 1280])
 def test_the_board_fits_a_tablet(site: Path, open_page: Any, width: int) -> None:
     page = open_page(site / "index.html", viewport={"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width

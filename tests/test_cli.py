@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.conftest import Answer, Ask
 
 from repro.cli.running import parse_seeds
 from repro.errors import ReproError
-from repro.records import read_folder, read_parquet
+from repro.records import read_folder, read_parquet, write_parquet
 
 # ------------------------------------------------------------------ mistakes
 
@@ -38,6 +39,14 @@ MISTAKES: dict[tuple[str, ...], list[str]] = {
     ("run", "toy", "--set", "steps=1.5"): ["steps=1.5", "100"],
     ("run", "toy", "--set", "level"): ["--set level", "key=value"],
     ("run", "toy", "--set", "=3"): ["key=value"],
+    ("run", "toy", "--set", "level=nan"): ["level=nan", "finite"],
+    ("run", "toy", "--seeds", "0-99999999999"): ["at most 1,000,000"],
+    ("run", "toy", "--claim", "V1", "--experiment", "growth"): ["nothing to run", "`growth`", "`train`"],
+    ("run", "toy", "--claim", "V1", "--set", "power=2"): ["no setting `power`", "variant"],
+    ("run", "toy", "--besides", "nowhere"): ["--besides nowhere", "reference"],
+    ("judge", ""): ["no paper ``", "toy"],
+    ("judge", "--records", ""): ["--records", "reference"],
+    ("judge", "--records", "papers"): ["--records papers", "no records"],
     ("judge", "--records", "nowhere"): ["--records nowhere", "reference"],
     ("explain", "V2"): ["no claim `V2`", "V1"],
     ("explain", "T1-a-lwo"): ["T1-a-low"],
@@ -102,6 +111,54 @@ def test_a_mistake_in_one_ledger_stops_no_other_paper(ask: Ask, toy) -> None:
         answer = ask(*arguments)
         assert answer.code == 2
         assert answer.err.startswith(f"error: {other}:")
+
+
+def test_a_failed_seed_is_an_error_of_the_claim(ask: Ask, toy) -> None:
+    """Those that did not fail are no fair sample."""
+    text = 'yield seed, {"accuracy": level + noise}'
+    toy.edit(text, f"assert seed < 3\n        {text}", "experiments.py")
+    ask("run", "toy", "--tier", "full")
+    answer = ask("judge", "toy", "--records", "local")
+    assert answer.code == 1
+    assert "V1" in answer.out
+    assert "a run failed, so that the others are no fair sample: AssertionError" in answer.out
+
+
+def test_damaged_reference_records_are_no_good_news(ask: Ask, toy) -> None:
+    ask("run", "toy")
+    path = toy.project.reference / "toy.parquet"
+    write_parquet(path, read_folder(toy.project.local, "toy")[0])
+    assert ask("judge").code == 0
+    path.write_bytes(path.read_bytes()[:1000])
+    answer = ask("judge")
+    assert answer.code == 2
+    assert "toy.parquet" in answer.err
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_contradiction(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.judge.judge", lambda evidence: 1 / 0)
+    answer = ask("judge")
+    assert answer.code == 70
+    assert "ZeroDivisionError" in answer.err
+
+
+def test_records_of_other_quantities_are_stale(ask: Ask, toy) -> None:
+    ask("run", "toy")
+    toy.edit("quantities: [accuracy]", "quantities: [accuracy, cost]")
+    answer = ask("judge", "--records", "local")
+    assert answer.code == 0
+    assert "not those that the ledger declares now" in ask("explain", "V1", "--records", "local").out
+
+
+def test_two_papers_cannot_have_one_id(ask: Ask, toy) -> None:
+    other = toy.root / "papers" / "toy2"
+    shutil.copytree(toy.root / "papers" / "toy", other)
+    (other / "paper.yaml").write_text(toy.file.read_text().replace("  id: toy\n", "  id: toy2\n"))
+    answer = ask("explain", "V1")
+    assert answer.code == 2
+    assert "toy and toy2 both have a claim `T1-a-low`" in answer.err
 
 
 def test_a_mistake_in_the_exceptions_is_told_in_one_line(ask: Ask, toy) -> None:

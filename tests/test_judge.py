@@ -17,6 +17,7 @@ from repro.evidence import Evidence
 from repro.exceptions import excuse, known_exceptions
 from repro.judge import Verdict, judge
 from repro.junit import write_junit
+from repro.plan import comparisons
 from repro.records import Record
 from repro.statistics import ALPHA, Outcome, Published, judge_value
 from repro.words import interval, number, tally
@@ -718,6 +719,13 @@ def test_numbers_in_words(value: float | None, unit: str, text: str) -> None:
 )
 def test_intervals_in_words(ends: tuple[float, float] | None, text: str) -> None:
     assert interval(ends) == text
+
+
+def test_comparisons_are_told_apart_in_words(toy) -> None:
+    toy.edit("    than: [{variant: a}]\n", "    than: [{variant: a, steps: 50}]\n")
+    toy.edit("    greater: {variant: b}\n", "    greater: {variant: b, steps: 50}\n")
+    claim = toy.ledger.claim("O1")
+    assert list(comparisons(toy.ledger, claim)) == ["a, level = 70.0", "a, level = 90.0"]
 
 
 def test_tally() -> None:

@@ -9,6 +9,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,10 @@ def test_every_claim_says_what_and_where_and_how_far(ledger: Ledger) -> None:
         assert claim.statement.strip(), claim.id
         assert claim.anchor.place.strip(), claim.id
         assert "{" not in claim.statement, claim.id
+        # It is the title of a page and a line of the board, where none stands before it.
+        assert not re.match(r"(So|They|These|Those|That|This|The same|It (is|does) so)\b", claim.statement), (
+            claim.id
+        )
         if claim.kind in ("value", "scaling"):
             assert len(claim.margin.reason.split()) > 2, f"{claim.id}: a margin needs a reason"
     for name, quantity in ledger.quantities.items():

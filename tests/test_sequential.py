@@ -208,7 +208,7 @@ def test_the_plan_is_shown(toy, ask) -> None:
         "margin: {value: 0.6, reason: tight}\n    controls",
     )
     tight = ask("plan", "toy").out
-    assert "repro run toy --claim V1 --tier full --seeds" in tight
+    assert "repro run toy --claim V1 --tier full --until-settled" in tight
     assert "in all" in tight
 
 

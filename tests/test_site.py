@@ -108,6 +108,46 @@ def test_the_drawing_shows_each_seed_once(built: Path) -> None:
         assert next(a["aria-label"] for a in page.all("svg")), "it is said in words too"
 
 
+def test_a_claim_links_to_the_work_it_is_made_in(toy) -> None:
+    toy.edit(
+        "quantities:\n  accuracy:",
+        """works:
+  other:
+    title: Another toy
+    arxiv: "2001.00001"
+    version: v2
+    bibtex: "@misc{other}"
+
+quantities:
+  accuracy:""",
+    )
+    toy.edit("{place: page 1, evidence: paper}", "{place: page 1, page: 3, work: other, evidence: paper}")
+    toy.run("quick")
+    write_site(toy.project)
+    page = Page(toy.project.site / "toy" / "V1.html")
+    assert [a["href"] for a in page.all("a") if "arxiv" in str(a.get("href"))] == [
+        "https://arxiv.org/abs/2001.00001v2",
+        "https://arxiv.org/pdf/2001.00001v2#page=3",
+    ]
+    assert "@misc{other}" in page.text
+    assert "Also: Another toy" in Page(toy.project.site / "index.html").text
+
+
+def test_a_property_shows_its_worst_run_and_what_is_allowed(built: Path) -> None:
+    text = Page(built / "toy" / "P1.html").text
+    assert "excess at most 0" in text
+    assert "at worst 0 things" in text
+    assert "allowed: at most 0" in text
+    assert "claimed:" not in text
+
+
+def test_what_a_check_of_ours_asks_for_is_not_called_claimed(built: Path) -> None:
+    assert "Asked for" in Page(built / "toy" / "P1.html").text
+    assert "Asked for" not in Page(built / "toy" / "V1.html").text
+    rows = [a for a in Page(built / "index.html").all("tr") if "data-claim" in a]
+    assert {a["data-claim"]: a["data-origin"] for a in rows}["toy/P1"] == "ours"
+
+
 def links(site: Path) -> list[tuple[Path, str]]:
     return [
         (page, str(a[key]))

@@ -191,7 +191,9 @@ def test_skew_is_not_covered_by_the_promise(
     assert away < 0.06
 
 
-COLLAPSE = 0.03  # share of runs that end 50 points below the others, which have a standard deviation of a half
+COLLAPSE = (
+    0.03  # share of runs that end 50 points below the others, which have a standard deviation of a half
+)
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(5, 0.75, 0.95), (20, 0.4, 0.7), (100, 0.05, 0.25)])
@@ -584,7 +586,7 @@ def test_property_by_counterexample() -> None:
         assert "1 of 2 runs" in d.reasons[0]
     # With twenty runs and a share of 14 % that break it, one case in twenty shows none.
     assert "up to 14% of them may" in s.judge_all_hold([[0.0]] * 20).reasons[0]
-    assert (1 - 0.1391) ** 20 == pytest.approx(0.05, abs=1e-3)
+    assert pytest.approx(0.05, abs=1e-3) == (1 - 0.1391) ** 20
 
 
 def test_import_is_light() -> None:

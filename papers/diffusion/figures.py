@@ -34,6 +34,10 @@ class Animation(Drawn):
 
     frames: tuple[Figure, ...] = ()
 
+    def still(self) -> str:
+        """See :meth:`Drawn.still`."""
+        return Drawn.svg(self)
+
     def svg(self) -> str:
         """Return the frames as the address of a GIF, a second each and the last for two."""
         pictures = []

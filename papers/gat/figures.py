@@ -87,7 +87,7 @@ def _runs(evidence: Evidence) -> Iterator[Drawn]:
         values = list(evidence.values(own, "test_accuracy").values())
         low, high = printed.value - (printed.dispersion or 0), printed.value + (printed.dispersion or 0)
         axis.axvspan(low, high, color=PALE, label="printed mean ± sd")
-        axis.axvline(printed.value, color=PAPER, linewidth=1.5)
+        axis.axvline(printed.value, color=PAPER, linewidth=1.5, label="printed mean")
         if values:
             drawn = True
             # Accuracy comes in tenths.

@@ -153,9 +153,9 @@ def _chain(evidence: Evidence) -> Drawn | None:
         "at each size",
         f"{_training(evidence, 'chain', 'scenes')} "
         "Geometric means over seeds with 90 % intervals. Rings mark the breaking point: the first size beyond the "
-        "training range whose ratio exceeds 2, there and at all larger ones; they do not ask, as the verdicts do, "
-        "whether the network trained at the size has learned anything. The demo tests 4 and 9 masses and prints no "
-        "losses.",
+        "training range whose ratio is shown to exceed 2, there and at all larger ones; they do not ask, as the "
+        "verdicts do, whether the network trained at the size has learned anything. The demo tests 4 and 9 masses and "
+        "prints no losses.",
     )
 
 
@@ -267,9 +267,9 @@ def _swimmers(evidence: Evidence) -> Drawn | None:
         "Errors of single steps and of hundred-step rollouts against 3 to 30 links, for each arm that has records",
         f"{_training(evidence, 'swimmer', 'moments')} "
         "Medians over episodes, capped at 1000; geometric means over seeds with 90 % intervals. Each arm takes away "
-        "one more thing that grows with the number of links. Rings mark where the error is more than twice that at "
-        "nine links from there on; they mean nothing where the error at the training sizes is near or above 1. The "
-        "paper's Figure 6 shows 3 to 15 links without printed values.",
+        "one more thing that grows with the number of links. Rings mark the size from which on the error is shown to "
+        "be more than twice that at nine links; they mean nothing where the error at the training sizes is near or "
+        "above 1. The paper's Figure 6 shows 3 to 15 links without printed values.",
     )
 
 

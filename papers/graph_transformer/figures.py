@@ -169,7 +169,12 @@ def _bottleneck(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         "The bottleneck task",
         "Accuracy at the root of binary trees for up to four networks, one panel per depth",
         "The root asks for the value of the one leaf with its key; networks have one layer more than the tree is deep. "
-        "Depths 4 and 5 have 16 and 64 times as many trees to learn from. Open circles are seeds, full ones their mean "
+        + (
+            "Depths 4 and 5 have 16 and 64 times as many trees to learn from. "
+            if max(found) > 3
+            else "Depths 4 and 5, with more trees to learn from, have not been run. "
+        )
+        + "A network without dots has not been run at that depth. Open circles are seeds, full ones their mean "
         "with its 90 % interval; the dotted line is guessing.",
     )
 

@@ -24,6 +24,7 @@ from repro.words import (
     OUTCOMES,
     change,
     duration,
+    found,
     interval,
     marked,
     number,
@@ -54,7 +55,7 @@ def print_board(project: Project, verdicts: Sequence[Verdict], exceptions: Mappi
     if not console.is_terminal:  # a log has no width of its own; do not fold the ids
         console.width = 110
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("claim", "verdict", "published", "ours", "90 % interval", "n"):
+    for column in ("claim", "verdict", "claimed", "ours", "90 % interval", "n"):
         table.add_column(column, no_wrap=column in ("verdict", "90 % interval"), overflow="fold")
     papers = dict.fromkeys(verdict.paper for verdict in verdicts)
     claims = {claim.id: claim for paper in papers for claim in project.ledger(paper).all_claims()}
@@ -97,8 +98,8 @@ def print_explanation(evidence: Evidence, claim_id: str, where: str) -> None:
     console.print(f"[bold]{'verdict':<12}[/] {_outcome(verdict.outcome)}")
     for reason in verdict.reasons:
         line("  because", reason)
-    line("published", printed(claim))
-    line("ours", f"{number(verdict.measured, unit)} {interval(verdict.interval)}" if verdict.n else "")
+    line("claimed", printed(claim))
+    line("ours", found(claim, verdict, ledger) if verdict.n else "")
     line("runs", f"{verdict.n} ({verdict.tier} tier, {where} records)" if verdict.n else "")
     line("margin", f"± {number(verdict.margin, unit_of_difference(unit))}" if verdict.margin else "")
     line("trouble", claim.trouble)

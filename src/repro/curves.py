@@ -42,7 +42,11 @@ def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin:
         raise ValueError(f"{bad} of {values.size + k.size} values and sizes are not positive.")
     slopes = without_dust(log_slopes(k, values), 1.0)
     d, e = judge_value(slopes, Published(expected), margin, None), mean_interval(slopes)
-    return replace(d, estimate=e, reasons=(f"The mean slope is {e.value:.4g}.", *d.reasons))
+    return replace(
+        d,
+        estimate=e,
+        reasons=(f"The mean slope is {e.value:.4g}, asked for {expected:g} ± {margin:g}.", *d.reasons),
+    )
 
 
 def judge_peak(
@@ -69,6 +73,9 @@ def judge_peak(
     yes = min(1.0, mine.size * float(p[..., 0].max(axis=1).min()))
     no = min(1.0, rest.size * float(p[..., 1].max(axis=0).min()))
     outcome = outcome_of(yes, no, Outcome.contradicted)
-    text = f"Best claimed point {k[i]:g}, best other {k[j]:g}; over all points p {yes:.2g} and {no:.2g}."
+    text = (
+        f"Best of the claimed points is {k[i]:g}, best of the others {k[j]:g} (p that a claimed one is best {yes:.2g}, "
+        f"that another is {no:.2g})."
+    )
     seeds = lead.seeds_needed if outcome is Outcome.inconclusive else None
     return Decision(outcome, lead.estimate, None, None, lead.n, (text, *lead.reasons), yes, no, seeds)

@@ -83,10 +83,14 @@ class Evidence:
         assert index is not None
         return {record.seed: {row[index]: row[quantity] for row in record.rows} for record in self.of(arm)}
 
+    def problem(self, arm: Arm) -> dict[str, str] | None:
+        """Return what is noted of the last try to run an arm; None if it ended well."""
+        return self.problems.get(f"{arm.experiment}/{setting_hash(arm.setting)}")
+
     def why_missing(self, arm: Arm) -> tuple[Outcome, str]:
         """Return what to say of an arm without records: blocked, failed, stale or never run."""
         key = (arm.experiment, setting_hash(arm.setting))
-        problem = self.problems.get("/".join(key))
+        problem = self.problem(arm)
         if problem:
             outcome = Outcome.blocked if problem["state"] == "blocked" else Outcome.error
             return outcome, problem["message"]

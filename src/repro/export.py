@@ -59,7 +59,14 @@ def export(kind: str, table: Sequence[Mapping[str, Any]], ledgers: Mapping[str, 
     if kind == "json":
         return (json.dumps({"claims": list(table)}, indent=1, ensure_ascii=False) + "\n").encode()
     if kind == "bibtex":
-        return ("\n\n".join(ledger.paper.bibtex.strip() for ledger in ledgers.values()) + "\n").encode()
+        return (
+            "\n\n".join(
+                bibtex.strip()
+                for ledger in ledgers.values()
+                for bibtex in (ledger.paper.bibtex, *(work.bibtex for work in ledger.works.values()))
+            )
+            + "\n"
+        ).encode()
     if kind == "latex":
         return _latex(table).encode()
     return _parquet(table) if kind == "parquet" else _csv(table).encode()

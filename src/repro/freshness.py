@@ -90,6 +90,10 @@ def staleness(project: Project, ledger: Ledger, vouched: Sequence[Vouched]) -> C
             return "its experiment is gone"
         if record.experiment not in known:
             known[record.experiment] = look(record.experiment)
+        plan = ledger.experiments[record.experiment]
+        declared = {*plan.quantities, *([plan.index] if plan.index else [])}
+        if any(set(row) != declared for row in record.rows):
+            return "its quantities are not those that the ledger declares now"
         code, data = known[record.experiment]
         if not is_vouched_for(vouched, record, code):
             return "the code has changed since"

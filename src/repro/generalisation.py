@@ -197,7 +197,11 @@ def judge_breaks(
             if kept
             else "Whether it is size or what the other arms hold fixed is open.",
         )
-    weakest = max(parts.values(), key=lambda d: 1.0 if d.p_equivalence is None else d.p_equivalence)
+    least, weakest = max(
+        parts.items(), key=lambda part: 1.0 if part[1].p_equivalence is None else part[1].p_equivalence
+    )
+    if len(parts) > 1:
+        reasons.append(f"The ratio given is that of the arm that breaks least: {least or 'as claimed'}.")
     overall = Outcome.contradicted if gone else Outcome.reproduced if kept else Outcome.inconclusive
     return replace(
         weakest,

@@ -30,6 +30,7 @@ from repro.ledger import (
 )
 from repro.plan import Arm, claim_arms, comparisons, generalisation_arms
 from repro.statistics import ALPHA, Decision, Outcome
+from repro.words import number
 
 # From the highest; smoke proves the wiring and never supports a verdict.
 JUDGED_TIERS: tuple[Tier, ...] = ("full", "long", "quick")
@@ -209,15 +210,20 @@ def _audit(values: Sequence[float], claim: AuditClaim) -> Decision:
         raise ValueError(f"Runs disagree on what should be one number: {min(values):g} to {max(values):g}.")
     difference = values[0] - claim.published.value
     # Half a unit of the last printed digit; the small term only absorbs binary fractions.
-    holds = abs(difference) <= claim.published.rounding + 1e-9 * max(1.0, abs(claim.published.value))
+    dust = 1e-9 * max(1.0, abs(claim.published.value))
+    holds = abs(difference) <= claim.published.rounding + claim.inputs + dust
+    # What the paper prints is one thing, what a check of ours asks for another.
+    side = "asked for" if claim.anchor.evidence == "ours" else "printed"
+    text = f"{side} {number(claim.published.value)}, recomputed {number(values[0])}"
+    if not holds:
+        text += f", a difference of {difference:+.4g}"
+    elif claim.inputs:
+        text += f"; the rounding of what it is recomputed from can move it by {claim.inputs:g}"
     return Decision(
         Outcome.reproduced if holds else Outcome.contradicted,
         published=claim.published.value,
         n=1,
-        reasons=(
-            f"printed {claim.published.value:g}, recomputed {values[0]:g}"
-            + ("" if holds else f", a difference of {difference:+g}"),
-        ),
+        reasons=(text,),
     )
 
 
@@ -261,6 +267,8 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
     if tier is None:
         outcome, why = _why_no_tier(evidence, claim)
         return replace(verdict, outcome=outcome, reasons=[why]), None
+    if failure := _failure(evidence, claim, tier):
+        return replace(verdict, outcome=Outcome.error, tier=tier, reasons=[failure]), None
     records = [r.id for arm in claim_arms(ledger, claim, tier) for r in evidence.of(arm)]
     verdict = replace(verdict, tier=tier, records=list(dict.fromkeys(records)))
     if not _supported(ledger, claim, tier):
@@ -275,6 +283,16 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
     except ValueError as error:
         return replace(verdict, outcome=Outcome.error, reasons=[str(error)]), None
     return replace(verdict, controls={c: str(o) for c, o in controls.items()}), decision
+
+
+def _failure(evidence: Evidence, claim: Claim, tier: Tier) -> str | None:
+    """Return what made a run of the claim's or its controls' fail: the seeds that did not are no fair sample."""
+    changes = [{}, *(evidence.ledger.controls[control].set for control in claim.controls)]
+    for change in changes:
+        for arm in claim_arms(evidence.ledger, claim, tier, change):
+            if (problem := evidence.problem(arm)) and problem["state"] == "failed":
+                return f"a run failed, so that the others are no fair sample: {problem['message']}"
+    return None
 
 
 def _why_no_tier(evidence: Evidence, claim: Claim) -> tuple[Outcome, str]:

@@ -15,6 +15,7 @@ Setting = dict[str, Scalar]
 Tier = Literal["smoke", "quick", "long", "full"]
 # From the smallest; docs/ledger.md says what each is.
 TIERS: tuple[Tier, ...] = ("smoke", "quick", "long", "full")
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # of a folder too
 Kind = Literal["value", "ordering", "threshold", "scaling", "curve", "generalisation", "property", "audit"]
 
 
@@ -37,9 +38,19 @@ class Publication(Strict):
     bibtex: str
 
 
+class Work(Strict):
+    """Another work in which some claims of a ledger are made."""
+
+    title: str
+    arxiv: str
+    version: str | None = None
+    bibtex: str
+
+
 class Anchor(Strict):
     """Where a claim is made, and who has read it there.
 
+    ``work`` is a key of the ledger's ``works``, where the place is not in the paper itself.
     ``evidence`` is the tag of the source: ``paper`` (read in its own text), ``code`` (in the authors' code),
     ``third`` (a third party's transcription), ``digitised`` (read off a figure), ``derived`` (computed from
     printed numbers), ``recalled`` (unverified: never enters a verdict), ``ours`` (a check this project adds).
@@ -47,6 +58,7 @@ class Anchor(Strict):
 
     place: str
     page: int | None = None
+    work: str | None = None
     evidence: Literal["paper", "code", "third", "digitised", "derived", "recalled", "ours"]
 
 
@@ -98,7 +110,7 @@ class TierPlan(Strict):
         skip: partial settings that this tier leaves out for lack of time.
     """
 
-    seeds: int = Field(ge=1)
+    seeds: int = Field(ge=1, le=1_000_000)
     set: Setting = {}
     supports: list[Kind] = []
     skip: list[dict[str, Scalar | list[Scalar]]] = []
@@ -273,10 +285,14 @@ class PropertyClaim(ClaimBase):
 
 
 class AuditClaim(ClaimBase):
-    """A printed number against one recomputed without training; equal within its rounding or not."""
+    """A printed number against one recomputed without training; equal within its rounding or not.
+
+    ``inputs`` is how far the rounding of the printed numbers that it is recomputed from can move it.
+    """
 
     kind: Literal["audit"]
     published: PublishedNumber
+    inputs: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 Claim = Annotated[
@@ -393,8 +409,9 @@ class Ledger(Strict):
     """One ``paper.yaml``."""
 
     paper: Publication
+    works: dict[str, Work] = {}
     quantities: dict[str, Quantity]
-    experiments: dict[str, Experiment]
+    experiments: dict[Name, Experiment]
     tables: list[Table] = []
     claims: list[Claim] = []
     controls: dict[str, Control] = {}

@@ -192,6 +192,9 @@ def _check(ledger: Ledger, document: _Document) -> None:
     """Check what holds between the parts."""
     for i, table in enumerate(ledger.tables):
         _check_table(table, document, ("tables", i))
+    for item, place in _places(ledger):
+        if item.anchor.work not in (None, *ledger.works):
+            document.fail(_suggest(item.anchor.work, list(ledger.works)), (*place, "anchor", "work"))
     _check_ids(ledger, document)
     for name, experiment in ledger.experiments.items():
         at: Location = ("experiments", name)

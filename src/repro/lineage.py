@@ -35,7 +35,8 @@ class Origin:
 
 def lineage(evidence: Evidence, claim: Claim, tier: Tier | None) -> list[Origin]:
     """Return the arms that a claim's verdict at a tier rests on."""
-    return [_origin(evidence, arm) for arm in dict.fromkeys(claim_arms(evidence.ledger, claim, tier))]
+    arms = (Arm(arm.experiment, arm.setting) for arm in claim_arms(evidence.ledger, claim, tier))
+    return [_origin(evidence, arm) for arm in dict.fromkeys(arms)]
 
 
 def _origin(evidence: Evidence, arm: Arm) -> Origin:

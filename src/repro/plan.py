@@ -85,6 +85,11 @@ def differing(setting: Mapping[str, Scalar], experiment: Experiment | None) -> S
     return {key: value for key, value in setting.items() if key not in default or value != default[key]}
 
 
+def in_words(setting: Mapping[str, Scalar]) -> str:
+    """Return a partial setting as words: ``cora, k = 4``; text says by itself what it is."""
+    return ", ".join(v if isinstance(v, str) else f"{k.replace('_', ' ')} = {v}" for k, v in setting.items())
+
+
 def combinations(across: Mapping[str, Iterable[Scalar]]) -> Iterator[Setting]:
     """Return every combination of the values of ``across``; one empty setting if there is nothing."""
     for values in product(*across.values()):
@@ -121,10 +126,13 @@ def comparisons(
 ) -> dict[str, tuple[Arm, Arm]]:
     """Return an ordering's pairs (greater, lesser), named by what differs."""
     base, name = claim.measure.setting, claim.measure.experiment
+    # Of the other arm only what differs from the greater one, or between the other arms.
+    same = {k for k, v in claim.greater.items() if all(other.get(k) == v for other in claim.than)}
+    told = [{k: v for k, v in other.items() if k not in same} for other in claim.than]
     pairs = {}
     for here in combinations(claim.across):
-        for other in claim.than:
-            label = ", ".join(str(v) for v in [*other.values(), *here.values()])
+        for other, says in zip(claim.than, told, strict=True):
+            label = in_words({**says, **here})
             pairs[label] = (
                 arm(ledger, name, base, here, claim.greater, tier=tier, change=change),
                 arm(ledger, name, base, here, other, tier=tier, change=change),
@@ -176,7 +184,7 @@ def deviation_arms(
     """Return (alternative, where) to the pair (alternative arm, default arm)."""
     base, name = deviation.measure.setting, deviation.measure.experiment
     return {
-        (str(alternative), ", ".join(str(v) for v in here.values())): (
+        (str(alternative), in_words(here)): (
             arm(ledger, name, base, here, {deviation.switch: alternative}, tier=tier),
             arm(ledger, name, base, here, tier=tier),
         )

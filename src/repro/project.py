@@ -81,14 +81,25 @@ class Project:
         raise ReproError(f"no claim `{claim_id}`{close_to(claim_id, ids)}")
 
     def claim_papers(self) -> tuple[dict[str, str], list[str]]:
-        """Return each claim's paper, and the papers whose ledgers do not hold together, which stop no other."""
+        """Return each claim's paper, and the papers whose ledgers do not hold together, which stop no other.
+
+        Raises:
+            LedgerError: if two papers have claims of one id.
+        """
         ids: dict[str, str] = {}
         broken = []
         for paper in self.paper_ids():
             try:
-                ids.update((claim.id, paper) for claim in self.ledger(paper).all_claims())
+                claims = self.ledger(paper).all_claims()
             except LedgerError:
                 broken.append(paper)
+                continue
+            for claim in claims:
+                if ids.setdefault(claim.id, paper) != paper:
+                    both = f"{ids[claim.id]} and {paper}"
+                    raise LedgerError(
+                        f"{self.papers}: {both} both have a claim `{claim.id}`: an id is one claim's"
+                    )
         return ids, broken
 
     def function(self, paper: str, name: str) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from repro.errors import SettingError, close_to, did_you_mean
 from repro.ledger import Experiment, Ledger, Scalar, Setting
@@ -42,7 +43,11 @@ def _parse(text: str, default: Scalar) -> Scalar:
         return text.lower() == "true"
     if isinstance(default, int):
         return int(text)
-    return float(text) if isinstance(default, float) else text
+    if isinstance(default, float):
+        if not isfinite(float(text)):
+            raise ValueError("give a finite number")
+        return float(text)
+    return text
 
 
 def _split(pair: str) -> tuple[str, str]:

@@ -329,16 +329,26 @@ def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]], over
     no = {name: d.p_outside for name, d in parts.items() if d.p_outside is not None}
     wrong = [name for name, p in zip(no, holm(list(no.values())), strict=True) if p <= ALPHA]
     yes = {name: 1.0 if d.p_equivalence is None else d.p_equivalence for name, d in parts.items()}
-    open_ = [name for name, p in yes.items() if p > ALPHA and name not in wrong]
-    weakest = max(yes, key=lambda name: yes[name])
+    weakest_first = sorted(yes, key=lambda name: -yes[name])
+    open_ = [name for name in weakest_first if yes[name] > ALPHA and name not in wrong]
+    weakest = weakest_first[0]
     words = {name: f"{name}. {' '.join(d.reasons)}" for name, d in parts.items()}
-    reasons = [f"Contradicted: {words[k]}" for k in wrong] + [f"Open: {words[k]}" for k in open_]
+    for name in open_:
+        if parts[name].outcome is Outcome.contradicted:
+            words[name] += f" Alone that contradicts it; as one of {len(no)} comparisons it does not (Holm)."
+    reasons = [f"Contradicted: {words[k]}" for k in weakest_first if k in wrong]
+    reasons += [f"Open: {words[k]}" for k in open_]
     needed = [parts[name].seeds_needed or 0 for name in open_]
     return Decision(
         Outcome.contradicted if wrong else Outcome.inconclusive if open_ else Outcome.reproduced,
         parts[weakest].estimate,
         n=min(d.n for d in parts.values()),
-        reasons=tuple(reasons) or (f"All {len(parts)} comparisons hold. Weakest: {words[weakest]}",),
+        reasons=tuple(reasons)
+        or (
+            f"All {len(parts)} comparisons hold. Weakest: {words[weakest]}"
+            if len(parts) > 1
+            else f"It holds: {words[weakest]}",
+        ),
         p_equivalence=yes[weakest] if len(no) == len(parts) else None,
         p_outside=min(1.0, len(no) * min(no.values())) if no else None,
         seeds_needed=max(needed) if needed and all(needed) and not wrong else None,

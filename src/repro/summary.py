@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from repro.exceptions import excuse
 from repro.judge import Verdict
 from repro.ledger import Claim, Ledger
-from repro.words import OUTCOMES, interval, markdown, marked, number, printed, tally, unit_of
+from repro.words import OUTCOMES, found, markdown, marked, printed, tally
 
 MOST = 200  # lines; what a job may show is limited
 
@@ -38,13 +38,12 @@ def summary(ledgers: Mapping[str, Ledger], verdicts: Sequence[Verdict], exceptio
 def _table(
     claims: Mapping[str, Claim], ledger: Ledger, verdicts: Sequence[Verdict], exceptions: Mapping[str, str]
 ) -> list[str]:
-    lines = ["| claim | verdict | published | ours | n | why |", "|---|---|---|---|---|---|"]
+    lines = ["| claim | verdict | claimed | ours | n | why |", "|---|---|---|---|---|---|"]
     for v in verdicts[:MOST]:
         claim = claims[v.claim]
         known = excuse(v, exceptions)
         why = f"known exception: {known}" if known else " ".join(v.reasons[:1])
-        ours = f"{number(v.measured, unit_of(claim, ledger))} {interval(v.interval)}".strip()
-        cells = [v.claim, marked(v.outcome), printed(claim), ours, v.n or "", why]
+        cells = [v.claim, marked(v.outcome), printed(claim), found(claim, v, ledger), v.n or "", why]
         lines.append(f"| {' | '.join(map(markdown, cells))} |")
     if len(verdicts) > MOST:
         lines.append(f"| … and {len(verdicts) - MOST} more | | | | | |")

@@ -33,6 +33,13 @@ def outcome_name(outcome: str) -> str:
     return outcome.replace("_", " ")
 
 
+def parts(outcomes: Iterable[str]) -> list[tuple[str, int]]:
+    """Return how often each outcome occurs, what stands firm first: the parts of a bar."""
+    counts = Counter(map(str, outcomes))
+    shown = ("reproduced", "better", "inconclusive", "contradicted", "error", "blocked", "not_run")
+    return [(outcome, counts[outcome]) for outcome in shown if counts[outcome]]
+
+
 def marked(outcome: str) -> str:
     """Return an outcome with its mark: ``✓ reproduced``."""
     return f"{MARKS[outcome]} {outcome_name(outcome)}"
@@ -42,6 +49,7 @@ def number(value: float | None, unit: str = "") -> str:
     """Return a number as a reader wants it: four significant digits, thousands grouped."""
     if value is None:
         return ""
+    value += 0.0  # of minus zero, zero
     if not isfinite(value):
         text = str(value)
     elif value == int(value) and abs(value) >= 1000:
@@ -71,13 +79,13 @@ def interval(low_high: Iterable[float] | None) -> str:
 def change(estimate: Estimate, unit: str) -> str:
     """Return a difference with its sign and interval, all with the same decimals."""
     decimals = _decimals(estimate.low, estimate.high)
-    return (
-        f"{estimate.value:+.{decimals}f} {interval((estimate.low, estimate.high))} {unit_of_difference(unit)}"
-    )
+    unit = unit_of_difference(unit)
+    size = f"{estimate.value:+.{decimals}f} {interval((estimate.low, estimate.high))}"
+    return size if unit == "1" else f"{size} {unit}"
 
 
 def printed(claim: Claim) -> str:
-    """Return what the paper prints, with the digits it prints: a value with its ±, a bound, a slope, a place."""
+    """Return what a claim asks for, with the digits that are printed: a value with its ±, a bound, a slope, a place."""
     if claim.kind in ("value", "audit"):
         published = claim.published
         decimals = max(0, round(-log10(2 * published.rounding))) if published.rounding else None
@@ -97,7 +105,17 @@ def printed(claim: Claim) -> str:
         return f"above {limit} " + (f"by {number(max(claim.sizes))}" if claim.sizes else "from some size on")
     if claim.kind == "curve":
         return "best at " + " or ".join(number(x) for x in claim.peak)
+    if claim.kind == "property":
+        return f"{claim.measure.quantity.replace('_', ' ')} at most {number(claim.at_most)}"
     return f"by {number(claim.at_least)} or more" if claim.kind == "ordering" and claim.at_least else ""
+
+
+def found(claim: Claim, verdict: Verdict, ledger: Ledger) -> str:
+    """Return what our runs give, with its interval; of a property the worst run."""
+    if verdict.measured is None:
+        return ""
+    worst = "at worst " if claim.kind == "property" and verdict.n > 1 else ""
+    return f"{worst}{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
 
 
 def duration(seconds: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 import typer
@@ -12,8 +13,11 @@ from repro.errors import ReproError
 
 EXIT_CODES = """
 Exit codes: 0 all is well; 1 a claim is contradicted or in error (judge), a quantity has drifted (drift), a run failed
-(run) or data is missing (data verify); 2 a mistake in how it was called, in a ledger or in a file; 130 interrupted.
+(run) or data is missing (data verify); 2 a mistake in how it was called, in a ledger or in a file; 70 a mistake in this
+program; 130 interrupted.
 """
+
+INTERNAL = 70  # as in sysexits.h
 
 app = typer.Typer(
     help="Tests published claims: a ledger of claims, runs that test them, and a statistical verdict for each.\n\n"
@@ -39,7 +43,14 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        if error.filename is None:
-            raise
-        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception:
+        # Not 1, which says that a claim is contradicted.
+        traceback.print_exc()
+        typer.echo("error: this is a mistake in repro itself; please report the lines above", err=True)
+        sys.exit(INTERNAL)

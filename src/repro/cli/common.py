@@ -33,31 +33,42 @@ def papers_named(project: Project, paper: str | None) -> list[str]:
     """Return the paper asked for, or all.
 
     Raises:
-        ReproError: if there is no such paper.
+        ReproError: if there is no such paper, or none at all.
     """
-    if paper:
+    if paper is not None:
         project.ledger(paper)
         return [paper]
+    if not project.paper_ids():
+        raise ReproError(f"{project.papers}: no folder here holds a paper.yaml; `repro new NAME` makes one")
     return project.paper_ids()
 
 
-def folder_named(project: Project, records: str) -> Path:
-    """Return the folder that `--records` names.
+def folder_named(project: Project, records: str, option: str = "--records") -> Path:
+    """Return the folder of records that an option names.
 
     Raises:
-        ReproError: if there is none.
+        ReproError: if there is none, or it holds no records of any paper.
     """
     named = {"reference": project.reference, "local": project.local}
-    folder = named.get(records, Path(records))
-    if records not in named and not folder.is_dir():
+    if records in named:
+        return named[records]
+    folder = Path(records)
+    if not records or not folder.is_dir():
         raise ReproError(
-            f"--records {records}: give `reference`, `local` or a folder; there is no folder of that name"
+            f"{option} {records}: give `reference`, `local` or a folder; there is no folder of that name"
+        )
+    papers = project.paper_ids()
+    if not any(
+        (folder / f"{paper}.parquet").is_file() or any((folder / paper).rglob("*.json")) for paper in papers
+    ):
+        raise ReproError(
+            f"{option} {records}: this folder holds no records of {', '.join(papers) or 'any paper'}"
         )
     return folder
 
 
-def evidence_of(project: Project, paper: str, records: str) -> Evidence:
-    """Return what the named records hold of a paper."""
+def evidence_of(project: Project, paper: str, records: str, option: str = "--records") -> Evidence:
+    """Return what the named records hold of a paper; ``option`` is the one that names them."""
     from repro.evidence import gather
 
-    return gather(project, project.ledger(paper), folder_named(project, records))
+    return gather(project, project.ledger(paper), folder_named(project, records, option))

@@ -38,7 +38,8 @@ def parse_seeds(text: str) -> list[int]:
             seeds = []
             for part in text.split(","):
                 first, to, last = part.partition("-")
-                seeds += range(int(first), int(last if to else first) + 1)
+                more = range(int(first), int(last if to else first) + 1)
+                seeds += more[: MOST_SEEDS + 1]  # so many are refused below
     except ValueError:
         seeds = []
     if len(seeds) > MOST_SEEDS or (seeds and max(seeds) >= 2**63):
@@ -122,14 +123,22 @@ def run(
     if experiment and tier.value not in ledger.experiments[experiment].tiers:
         tiers = ", ".join(ledger.experiments[experiment].tiers)
         raise ReproError(f"experiment `{experiment}` has no {tier.value} tier; it has {tiers}: give --tier")
+    if claim and not jobs:
+        plan = ledger.experiments[ledger.claim(claim).measure.experiment]
+        raise ReproError(
+            f"--claim {claim}: nothing to run at the {tier.value} tier"
+            + (f" in experiment `{experiment}`" if experiment else "")
+            + f"; it needs experiment `{ledger.claim(claim).measure.experiment}`, which has the tiers "
+            f"{', '.join(plan.tiers) or '(none)'}"
+        )
     if seeds is not None:
         chosen = tuple(parse_seeds(seeds))
         jobs = [replace(job, seeds=chosen) for job in jobs]
     if set_:
-        check_overrides(ledger, [experiment] if experiment else list(ledger.experiments), set_)
+        check_overrides(ledger, list(dict.fromkeys(job.experiment for job in jobs)), set_)
         jobs = _overridden(ledger, jobs, set_)
     if besides:
-        there = evidence_of(project, paper, besides).records
+        there = evidence_of(project, paper, besides, "--besides").records
         jobs = [replace(job, seeds=tuple(missing_seeds(job, there))) for job in jobs]
         jobs = [job for job in jobs if job.seeds]
     folder = out or project.records_of(tier.value)

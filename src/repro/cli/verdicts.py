@@ -31,12 +31,14 @@ def list_papers() -> None:
     from repro.judge import judge
 
     project, console = the_project(), Console()
-    for paper in project.paper_ids():
+    if not console.is_terminal:
+        console.width = 110
+    for paper in papers_named(project, None):
         ledger = project.ledger(paper)
         title = f"{paper}: {ledger.paper.title} ({ledger.paper.venue} {ledger.paper.year})"
         table = Table(title=escape(title))
         for column in ("claim", "kind", "statement", "reference"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         verdicts = {v.claim: v for v in judge(evidence_of(project, paper, "reference"))}
         for claim in ledger.all_claims():
             table.add_row(claim.id, claim.kind, escape(claim.statement), verdicts[claim.id].outcome)
@@ -71,9 +73,11 @@ def judge(
 
     project = the_project()
     verdicts: list[Verdict] = []
+    any_damaged = False
     for name in papers_named(project, paper):
         evidence = evidence_of(project, name, records)
         for damage in evidence.damaged:
+            any_damaged = True
             typer.echo(f"damaged, not counted: {damage}", err=True)
         verdicts += judge_evidence(evidence)
     exceptions = known_exceptions(project)
@@ -95,6 +99,8 @@ def judge(
         typer.echo(json.dumps({"verdicts": [verdict.as_json() for verdict in verdicts]}, indent=1))
     else:
         print_board(project, verdicts, exceptions)
+    if records == "reference" and any_damaged:
+        raise ReproError("reference records are damaged (see above): get them back from the repository")
     failing = [v for v in verdicts if v.outcome in ("contradicted", "error")]
     if any(not excuse(verdict, exceptions) for verdict in failing):
         raise typer.Exit(1)
@@ -181,6 +187,8 @@ def export_claims(
 
     project = the_project()
     evidence = {name: evidence_of(project, name, records) for name in papers_named(project, paper)}
+    for damage in (damage for found in evidence.values() for damage in found.damaged):
+        typer.echo(f"damaged, not counted: {damage}", err=True)
     ledgers = {name: found.ledger for name, found in evidence.items()}
     verdicts = [verdict for found in evidence.values() for verdict in judge_evidence(found)]
     content = export(format_.value, rows(ledgers, verdicts, known_exceptions(project)), ledgers)

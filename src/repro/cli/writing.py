@@ -28,7 +28,7 @@ def keep(
     from repro.reference import keep as keep_records
 
     project = the_project()
-    folder = folder_named(project, str(source)) if source else project.local
+    folder = folder_named(project, str(source), "--source") if source else project.local
     count, new = keep_records(project, paper, folder, drop_stale)
     for damage in new.damaged:
         typer.echo(f"left out: {damage}", err=True)

@@ -41,6 +41,10 @@ class Film(Drawn):
             axis.set(xlabel="x [m]", ylabel="y [m]")
         return cls(fig, title, alt, caption, takes)
 
+    def still(self) -> str:
+        """See :meth:`Drawn.still`."""
+        return Drawn.svg(self)
+
     def svg(self) -> str:
         """Return the moving picture as an SVG data address."""
         panels = "".join(_panel(take, i * WIDTH) for i, take in enumerate(self.takes))

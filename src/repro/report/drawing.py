@@ -49,6 +49,10 @@ class Drawn:
     alt: str
     caption: str
 
+    def still(self) -> str | None:
+        """Return what to show those who want no motion, as a data address; None for a figure that does not move."""
+        return None
+
     def bytes(self) -> bytes:
         """Return the figure as an SVG file."""
         buffer = io.BytesIO()

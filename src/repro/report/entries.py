@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from repro.exceptions import excuse
 from repro.judge import Verdict
 from repro.ledger import Claim, Ledger
 from repro.report.notebook import Report
-from repro.words import OUTCOMES, printed, unit_of
+from repro.words import OUTCOMES, found, parts, printed
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,18 @@ class Entry:
         return self.ledger.paper.id
 
     @property
-    def unit(self) -> str:
-        """Unit of what is measured."""
-        return unit_of(self.claim, self.ledger)
+    def claimed(self) -> str:
+        """What the claim asks for, in words."""
+        return printed(self.claim)
 
     @property
-    def published(self) -> str:
-        """What the paper prints, in words."""
-        return printed(self.claim)
+    def origin(self) -> str:
+        """Whether the claim is a check of ours or the paper's own: ``ours`` or ``paper``."""
+        return "ours" if self.claim.anchor.evidence == "ours" else "paper"
+
+    def found(self, verdict: Verdict) -> str:
+        """What a verdict's runs give, in words."""
+        return found(self.claim, verdict, self.ledger)
 
     @property
     def rank(self) -> int:
@@ -80,9 +83,5 @@ def attention_first(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def outcomes(entries: Iterable[Entry]) -> list[tuple[str, int]]:
-    """Return how many claims have each outcome, what stands firm first: the parts of a bar."""
-    counts = Counter(str(entry.verdict.outcome) for entry in entries)
-    shown: Sequence[str] = (
-        "reproduced", "better", "inconclusive", "contradicted", "error", "blocked", "not_run",
-    )  # fmt: skip
-    return [(outcome, counts[outcome]) for outcome in shown if counts[outcome]]
+    """Return how many claims have each outcome: the parts of a bar."""
+    return parts(entry.verdict.outcome for entry in entries)

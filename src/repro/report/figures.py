@@ -24,6 +24,10 @@ def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _with_unit(name: str, unit: str) -> str:
+    return _label(name) if unit == "1" else f"{_label(name)} [{unit}]"
+
+
 def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, caption: str) -> Drawn:
     """Draw a table of value claims: one panel per column, one line per row of the table.
 
@@ -39,6 +43,7 @@ def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, ca
     unit = ledger.quantities[table.measure.quantity].unit
     fig = new_figure(3.3 * len(columns) + 1.2, 0.42 * len(rows) + 1.4)
     axes = fig.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    drawn = set()
     for axis, column in zip(axes, columns, strict=True):
         for y, row in enumerate(rows):
             if column not in table.published[row]:
@@ -50,12 +55,14 @@ def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, ca
                 verdict = found.get(f"{table_id}-{row}-{column}")
                 if verdict is None or verdict.measured is None or verdict.interval is None:
                     continue
+                drawn.add(source)
                 colour, marker = SOURCES[source]
                 at = y + (k - (len(verdicts) - 1) / 2) * 0.28
                 axis.plot(verdict.interval, [at, at], color=colour, linewidth=2, zorder=4)
                 axis.plot(verdict.measured, at, marker, color=colour, markersize=5, zorder=5)
+        axis.use_sticky_edges = False  # the margins' bars would end on the axis
         axis.set_title(_label(column), fontsize=10)
-        axis.set_xlabel(f"{_label(table.measure.quantity)} [{unit}]")
+        axis.set_xlabel(_with_unit(table.measure.quantity, unit))
         axis.set_yticks(range(len(rows)), [_label(row) for row in rows])
         axis.grid(axis="y", visible=False)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
@@ -65,7 +72,7 @@ def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, ca
         *(
             axes[0].plot([], [], marker + "-", color=colour, label=f"{source}, 90 % interval")[0]
             for source, (colour, marker) in SOURCES.items()
-            if source in verdicts
+            if source in drawn
         ),
     ]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -113,10 +120,12 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
     what = f"mean {measured[found[0].deviation]}" if one else "the mean"
-    axis.set_xlabel(f"change of {what} [{unit_of_difference(unit)}], 95 % interval")
+    axis.set_xlabel(_with_unit(f"change of {what}", unit_of_difference(unit)) + ", 95 % interval")
     if any(places):
         fig.legend(loc="outside lower center", ncols=len(places))
-    alt = "Effect of each deviation from the protocol on " + ", ".join(places)
+    alt = "Effect of each deviation from the protocol"
+    if any(places):
+        alt += ", by " + ", ".join(filter(None, places))
     return Drawn(fig, "What each deviation changes", alt, caption)
 
 

@@ -6,16 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from repro.judge import Verdict
 from repro.ledger import Claim, Ledger
-from repro.words import interval, number, printed, tally, unit_of
+from repro.words import found, printed, tally
 
 
 def _join(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
-def _measured(ledger: Ledger, verdict: Verdict) -> str:
-    text = number(verdict.measured, unit_of(ledger.claim(verdict.claim), ledger))
-    return f"{text} {interval(verdict.interval)}" if verdict.interval else text
 
 
 KINDS = {
@@ -69,7 +64,7 @@ def by_outcome(
     tell(
         "better",
         lambda v, claim: (
-            f"Better than published: “{claim.statement}”: printed {printed(claim)}, found {_measured(ledger, v)}."
+            f"Better than published: “{claim.statement}”: printed {printed(claim)}, found {found(claim, v, ledger)}."
         ),
     )
     texts["reproduced"] = [f"Reproduced: {_reproduced(every)}."] if groups.get("reproduced") else []
@@ -80,12 +75,13 @@ def by_outcome(
 
 
 def _contradicted(ledger: Ledger, verdict: Verdict, claim: Claim, known: bool) -> str:
-    said = f"printed {printed(claim)}, " if printed(claim) else ""
+    side = "printed" if claim.kind in ("value", "audit") and claim.anchor.evidence != "ours" else "asked for"
+    said = f"{side} {printed(claim)}, " if printed(claim) else ""
     note = " (a known exception)" if known else ""
     reason = "" if verdict.kind in ("value", "audit") else f" {verdict.reasons[0]}"
     return (
         f"Contradicted{note}: “{claim.statement}” ({claim.anchor.place}): {said}"
-        f"found {_measured(ledger, verdict)}.{reason}"
+        f"found {found(claim, verdict, ledger)}.{reason}"
     )
 
 

@@ -15,6 +15,7 @@ from repro.judge import Verdict, judge
 from repro.ledger import Ledger
 from repro.project import Project, find_project
 from repro.report import found, tables
+from repro.words import parts
 
 
 class Piece(Markup):
@@ -69,8 +70,9 @@ class Report:
         return Piece(tables.templates().get_template(template).render(**values))
 
     def heading(self) -> Piece:
-        """Title, authors, and a link to the version that the anchors mean."""
-        return self._render("heading.html", paper=self.ledger.paper, link=tables.arxiv_link(self.ledger))
+        """Title, authors, a link to the version that the anchors mean, and the verdicts at a glance."""
+        paper, outcomes = self.ledger.paper, [v.outcome for v in self.verdicts[self.main].values()]
+        return self._render("heading.html", paper=paper, link=tables.arxiv_link(paper), parts=parts(outcomes))
 
     def found(self) -> Piece:
         """What was found, in words; from the reference records, or the user's where there are none."""
@@ -80,7 +82,7 @@ class Report:
 
     def claims(self) -> Piece:
         """The table of all claims: published, reference, yours."""
-        return Piece(tables.claims_table(self.ledger, self.verdicts))
+        return Piece(tables.claims_table(self.ledger, self.verdicts, known_exceptions(self.project)))
 
     def deviations(self) -> Piece:
         """What paper, released code and we do differently, with measured effects."""

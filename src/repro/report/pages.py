@@ -11,7 +11,6 @@ from repro.errors import ReproError
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report import weekly
-from repro.report.entries import entries_of, outcomes
 from repro.report.notebook import Report
 from repro.report.site import render, write_site
 
@@ -57,7 +56,7 @@ def build(project: Project, papers: Sequence[str]) -> list[Path]:
             title=report.ledger.paper.title,
             body=_execute(project, paper),
             paper=report.ledger.paper,
-            parts=outcomes(entries_of(report, {})),
+            works=list(report.ledger.works.values()),
             troubles=[claim for claim in report.ledger.all_claims() if claim.trouble],
         )
         path = project.site / f"{paper}.html"

@@ -10,7 +10,7 @@ from repro.judge import judge
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report.found import paragraphs
-from repro.words import change, interval, marked, number, printed, unit_of
+from repro.words import change, found, marked, number, printed, unit_of
 
 BEGIN = "<!-- generated from results/reference by `repro keep`; do not edit -->"
 END = "<!-- end of the generated part -->"
@@ -31,16 +31,14 @@ def generated(project: Project, paper: str) -> str:
         "",
         "Intervals are 90 % intervals; those of values include what the published number itself leaves open.",
         "",
-        "| claim | published | ours | n | verdict |",
+        "| claim | claimed | ours | n | verdict |",
         "|---|---|---|---|---|",
     ]
     for verdict in verdicts:
         claim = ledger.claim(verdict.claim)
-        ours = f"{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
         n = f"{verdict.n or ''}" + (f", {verdict.tier} tier" if verdict.tier not in (None, "full") else "")
-        lines.append(
-            f"| {_cell(verdict.claim)} | {_cell(printed(claim))} | {ours} | {n} | {marked(verdict.outcome)} |"
-        )
+        cells = verdict.claim, printed(claim), found(claim, verdict, ledger), n, marked(verdict.outcome)
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
     lines += ["", "| deviation | where | effect on the mean, 95 % interval | n |", "|---|---|---|---|"]
     for effect in effects(evidence):
         if effect.estimate:

@@ -19,7 +19,7 @@ from repro.report.drawing import Drawn
 from repro.report.found import KINDS, by_outcome
 from repro.report.notebook import Report
 from repro.report.tables import arxiv_link
-from repro.words import MARKS, duration, interval, markdown, marked, number, outcome_name, printed, unit_of
+from repro.words import MARKS, duration, found, markdown, marked, outcome_name, printed
 
 SHOWN = 20  # changed verdicts that are listed one by one
 
@@ -32,7 +32,7 @@ def citation(ledger: Ledger) -> str:
     """Return authors, year, title, venue and a link to the version that the anchors mean."""
     paper = ledger.paper
     text = f"{markdown(', '.join(paper.authors))} ({paper.year}): {markdown(paper.title)}. {markdown(paper.venue)}."
-    link = arxiv_link(ledger)
+    link = arxiv_link(paper)
     return f"{text} [arXiv:{paper.arxiv}{paper.version or ''}]({link})" if link else text
 
 
@@ -129,10 +129,7 @@ def beliefs(report: Report, extended: Ledger) -> str:
 
 
 def _belief(ledger: Ledger, claim: Claim, verdict: Verdict, evidence: Evidence, source: str) -> str:
-    ours = ""
-    if verdict.measured is not None:
-        ours = f" Found: {markdown(number(verdict.measured, unit_of(claim, ledger)))}"
-        ours += f" {markdown(interval(verdict.interval))}." if verdict.interval else "."
+    ours = f" Found: {markdown(found(claim, verdict, ledger))}." if verdict.measured is not None else ""
     believed = f" ({markdown(printed(claim))})" if printed(claim) else ""
     text = (
         f"{MARKS[verdict.outcome]} **{outcome_name(verdict.outcome)}**: “{markdown(claim.statement)}”{believed}, "

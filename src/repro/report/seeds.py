@@ -55,9 +55,12 @@ class Distribution:
     logarithmic: bool = False
     dropped: int = 0
     overlap: float = 0.0
+    averaged: bool = True
 
     def means(self) -> dict[str, tuple[float, float, float]]:
-        """Return each row's mean and the ends of its 90 % interval."""
+        """Return each row's mean and the ends of its 90 % interval; none where it is every run that counts."""
+        if not self.averaged:
+            return {}
         if self.estimate and len(self.rows) == 1:
             return dict.fromkeys(self.rows, self.estimate)
         return {label: self._mean(values) for label, values in self.rows.items() if values}
@@ -84,8 +87,9 @@ def distribution(evidence: Evidence, claim: Claim, verdict: Verdict) -> Distribu
     band = None
     if verdict.published is not None and verdict.margin is not None:
         band = (verdict.published - verdict.margin, verdict.published + verdict.margin)
-    elif isinstance(claim, PropertyClaim):
-        band = (-claim.at_most, claim.at_most) if claim.at_most else None
+    elif isinstance(claim, PropertyClaim) and claim.at_most:
+        negative = any(v < 0 for values in kept.values() for v in values)
+        band = (-claim.at_most if negative else 0.0, claim.at_most)
     estimate = None
     if verdict.measured is not None and verdict.interval is not None:
         estimate = (verdict.measured, *verdict.interval)
@@ -99,12 +103,13 @@ def distribution(evidence: Evidence, claim: Claim, verdict: Verdict) -> Distribu
         kept,
         f"{name} [{unit}]" if unit not in ("", "1", "×") else name,
         _line(claim, verdict),
-        printed(claim),
+        f"at most {number(claim.at_most)}" if isinstance(claim, PropertyClaim) else printed(claim),
         band,
         estimate,
         logarithmic,
         sum(map(len, rows.values())) - sum(map(len, kept.values())),
         overlap_of(evidence.ledger, claim.measure),
+        averaged=not isinstance(claim, PropertyClaim),
     )
 
 
@@ -207,7 +212,8 @@ def drawing(found: Distribution) -> Mapping[str, object]:
             {
                 "label": label,
                 "y": y,
-                "dots": [(round(a, 1), round(y + b, 1)) for a, b in zip(xs, offsets, strict=True)],
+                # Thousands of equal values lie on one spot: it is drawn once.
+                "dots": sorted({(round(a, 1), round(y + b, 1)) for a, b in zip(xs, offsets, strict=True)}),
                 "mean": [x(v) if isfinite(v) else None for v in mean] if mean else None,
             }
         )
@@ -226,6 +232,7 @@ def drawing(found: Distribution) -> Mapping[str, object]:
         "band": [x(v) for v in found.band] if found.band else None,
         "published": x(found.published) if found.published is not None else None,
         "found": found,
+        "says": "claimed" if found.averaged else "allowed",
         "words": in_words(found, means),
     }
 
@@ -234,8 +241,8 @@ def in_words(found: Distribution, means: Mapping[str, tuple[float, float, float]
     """Return what the drawing shows, for who cannot see it."""
     said: Callable[[float], str] = number
     parts = [
-        f"{label + ': ' if label else ''}{len(values)} values from {said(min(values))} to {said(max(values))}, "
-        f"mean {said(means[label][0])}"
+        f"{label + ': ' if label else ''}{len(values)} values from {said(min(values))} to {said(max(values))}"
+        + (f", mean {said(means[label][0])}" if label in means else "")
         for label, values in found.rows.items()
     ]
     if found.published is not None:

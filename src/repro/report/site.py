@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from repro.deviations import Effect, Turned, effects, turned
 from repro.exceptions import known_exceptions
+from repro.ledger import Ledger
 from repro.lineage import command, lineage
 from repro.project import Project
 from repro.records import write_atomically
@@ -65,9 +66,8 @@ def write_claims(site: Path, report: Report, entries: Sequence[Entry]) -> None:
     """Write the page of every claim of a paper."""
     evidence = report.sources[report.main]
     measured, turns = effects(evidence), turned(evidence)
-    links = {"paper": arxiv_link(report.ledger), "page": _page_link(report)}
     for entry in entries:
-        page = render("claim.html", **_claim_values(report, entry, measured, turns), links=links)
+        page = render("claim.html", **_claim_values(report, entry, measured, turns))
         _write(site / entry.address, page)
     known = {Path(entry.address).name for entry in entries}
     for path in (site / report.paper).glob("*.html"):
@@ -81,6 +81,7 @@ def _claim_values(
     ledger, claim, verdict = report.ledger, entry.claim, entry.verdict
     evidence = report.sources[report.main]
     names = {claim.id, claim.family}
+    work = ledger.works[claim.anchor.work] if claim.anchor.work else ledger.paper
     seeds = distribution(evidence, claim, verdict)
     return {
         "root": "../",
@@ -89,6 +90,8 @@ def _claim_values(
         "claim": claim,
         "verdict": verdict,
         "paper": ledger.paper,
+        "work": work,
+        "link": arxiv_link(work),
         "evidence": EVIDENCE[claim.anchor.evidence],
         "quantity": ledger.quantities[claim.measure.quantity],
         "seeds": seeds,
@@ -103,12 +106,6 @@ def _claim_values(
     }
 
 
-def _page_link(report: Report) -> str | None:
-    """Return the address of the PDF of the version that the anchors mean."""
-    link = arxiv_link(report.ledger)
-    return link.replace("/abs/", "/pdf/") if link else None
-
-
 def _write_board(
     site: Path, reports: Sequence[Report], entries: dict[str, list[Entry]], reviews: Sequence[str]
 ) -> Path:
@@ -119,7 +116,8 @@ def _write_board(
         "index.html",
         root="",
         title="Are the papers' claims true?",
-        papers=[(report.ledger.paper, outcomes(entries[report.paper])) for report in reports],
+        papers=[_card(report.ledger, entries[report.paper]) for report in reports],
+        tags=EVIDENCE,
         entries=every,
         reviews=reviews,
         changes=since_last_build(site / "board.json", state_of(every), today),
@@ -131,6 +129,12 @@ def _write_board(
     path = site / "index.html"
     _write(path, page)
     return path
+
+
+def _card(ledger: Ledger, entries: Sequence[Entry]) -> tuple[Any, ...]:
+    """Return a paper, the titles of other works in its ledger, its outcomes, and those of checks of ours."""
+    works = [work.title for work in ledger.works.values() if work.title not in ledger.paper.title]
+    return ledger.paper, works, outcomes(entries), outcomes(e for e in entries if e.origin == "ours")
 
 
 def _write(path: Path, content: bytes) -> None:

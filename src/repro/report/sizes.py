@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
+from math import log, log10
 from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from repro.evidence import Evidence
 from repro.generalisation import Errors
 from repro.judge import JUDGED_TIERS
 from repro.ledger import GeneralisationClaim, Ledger, Tier
-from repro.plan import Arm, generalisation_arms
+from repro.plan import Arm, generalisation_arms, in_words
 from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, Drawn, new_figure
 from repro.words import number
 
@@ -33,10 +34,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """What a claim measures, with the curves of all claims that measure it."""
+    """What a claim measures, with the curves of all claims that measure it, and the tier of its runs."""
 
     claim: GeneralisationClaim
     curves: list[Curve]
+    tier: Tier
 
 
 def _panels(ledger: Ledger, evidence: Evidence) -> list[Panel]:
@@ -45,18 +47,18 @@ def _panels(ledger: Ledger, evidence: Evidence) -> list[Panel]:
     for claim in ledger.all_claims():
         if not isinstance(claim, GeneralisationClaim):
             continue
-        for tier in (None, *JUDGED_TIERS):
+        for tier in JUDGED_TIERS:
             curves = _curves(ledger, evidence, claim, tier)
             if curves:
                 own = generalisation_arms(ledger, claim, tier)[""][0]
-                panel = panels.setdefault((claim.measure.quantity, own), Panel(claim, []))
+                panel = panels.setdefault((claim.measure.quantity, own), Panel(claim, [], tier))
                 panel.curves.extend(c for c in curves if c.arm not in [known.arm for known in panel.curves])
                 break
     return list(panels.values())
 
 
-def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier: Tier | None) -> list[Curve]:
-    if tier and tier not in ledger.experiments[claim.measure.experiment].tiers:
+def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier: Tier) -> list[Curve]:
+    if tier not in ledger.experiments[claim.measure.experiment].tiers:
         return []
     curves = []
     for name, (own, same) in generalisation_arms(ledger, claim, tier).items():
@@ -75,9 +77,19 @@ def ticks(sizes: Sequence[float]) -> list[float]:
     return shown[::-1]
 
 
-def _title(claim: GeneralisationClaim) -> str:
-    parts = [claim.measure.experiment, *(f"{k} {v}" for k, v in claim.measure.setting.items())]
-    return fill(", ".join(parts).replace("_", " "), 44)
+def _title(panel: Panel) -> str:
+    measure = panel.claim.measure
+    parts = [measure.experiment.replace("_", " "), in_words(measure.setting), f"{panel.tier} tier"]
+    return fill(", ".join(filter(None, parts)), 44)
+
+
+def _plain_numbers(axis: Axes) -> None:
+    """Label a logarithmic y axis with numbers as they are, also between powers of ten where these are few."""
+    low, high = axis.get_ylim()
+    few = log10(high / low) < 2
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: number(y)))
+    axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5) if few else ()))
+    axis.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: number(y) if few else ""))
 
 
 def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
@@ -105,24 +117,29 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
             axis.axhline(claim.limit, color=GREY, linestyle=":", linewidth=1.5, label="limit")
         sizes = sorted({s for curve in panel.curves for s in evidence.curve(curve.arm, quantity)[0]})
         if sizes:
+            _plain_numbers(axis)
             shown = ticks(sizes)
             axis.set_xticks(shown, [number(s) for s in shown])
             axis.xaxis.minorticks_off()
         unit, name = ledger.quantities[quantity].unit, quantity.replace("_", " ")
-        axis.set_title(_title(claim), fontsize=9)
+        axis.set_title(_title(panel), fontsize=9)
         axis.set_xlabel((ledger.experiments[claim.measure.experiment].index or "size").replace("_", " "))
         axis.set_ylabel(name if unit == "1" else f"{name} [{unit}]")
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_visible(False)
+    caption = ["Median over seeds on logarithmic axes, bands from the smallest to the largest seed."]
+    caption.append("Grey: the range of the training sizes.")
+    if any(curve.same_size for panel in panels for curve in panel.curves):
+        caption.append("Dashed, in the colour of its arm: models trained at each size.")
+    if any(panel.claim.relative_to == "nothing" for panel in panels):
+        caption.append("Dotted: the limit, where the error itself is judged.")
     quantities = dict.fromkeys(panel.claim.measure.quantity.replace("_", " ") for panel in panels)
     return Drawn(
         fig,
         f"Generalisation in size: {ledger.paper.title}",
         f"{', '.join(quantities)} against system size, for each arm of the paper's generalisation claims",
-        "Median over seeds on logarithmic axes, bands from the smallest to the largest seed. Grey: the range of the "
-        "training sizes. Dashed, in the colour of its arm: models trained at each size. Dotted: the limit, where the "
-        "error itself is judged.",
+        " ".join(caption),
     )
 
 

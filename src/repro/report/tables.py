@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from repro import words
 from repro.deviations import effects
 from repro.evidence import Evidence
+from repro.exceptions import excuse
 from repro.judge import Verdict
-from repro.ledger import Ledger
+from repro.ledger import Ledger, Publication, Work
 
 
 @lru_cache(maxsize=1)
@@ -26,25 +27,30 @@ def templates() -> Environment:
     return environment
 
 
-def arxiv_link(ledger: Ledger) -> str | None:
-    """Return the address of the version of the paper that the anchors mean."""
-    paper = ledger.paper
-    return f"https://arxiv.org/abs/{paper.arxiv}{paper.version or ''}" if paper.arxiv else None
+def arxiv_link(work: Publication | Work) -> str | None:
+    """Return the address of the version of a work that the anchors mean."""
+    return f"https://arxiv.org/abs/{work.arxiv}{work.version or ''}" if work.arxiv else None
 
 
-def claims_table(ledger: Ledger, verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
+def claims_table(
+    ledger: Ledger, verdicts: Mapping[str, Mapping[str, Verdict]], exceptions: Mapping[str, str]
+) -> str:
     """Return the table of all claims.
 
     Args:
         ledger: of the paper.
         verdicts: ``reference`` and perhaps ``yours`` to claim id to verdict.
+        exceptions: claim id to why it is known to be contradicted.
     """
     rows = [
         {
             "claim": claim,
-            "unit": words.unit_of(claim, ledger),
-            "published": words.printed(claim),
+            "claimed": words.printed(claim),
             "verdicts": {source: found[claim.id] for source, found in verdicts.items()},
+            "found": {
+                source: words.found(claim, found[claim.id], ledger) for source, found in verdicts.items()
+            },
+            "excuse": {source: excuse(found[claim.id], exceptions) for source, found in verdicts.items()},
         }
         for claim in ledger.all_claims()
     ]

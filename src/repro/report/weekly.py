@@ -35,7 +35,10 @@ from repro.words import markdown
 BLOCKS = ("citation", "claimed", "found", "sizes", "surprises", "open", "beliefs")
 WEEK = re.compile(r"(\d{4})-W(\d{2})")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-BELIEFS = re.compile(r"^```ya?ml[ \t]*\r?\n(?P<yaml>believe:.*?)^```", re.MULTILINE | re.DOTALL)
+BELIEFS = re.compile(
+    r"^(?P<fence>`{3,}|~{3,})[ \t]*ya?ml\b[^\n]*\n(?P<yaml>(?:[ \t]*(?:#[^\n]*)?\r?\n)*believe:.*?)^(?P=fence)",
+    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
   const body = document.querySelector("#claims tbody");
   if (!form || !body) return;
   form.hidden = false;
-  const fields = ["paper", "verdict", "kind", "tier", "q"].map((name) => form.elements[name]);
+  const fields = ["paper", "verdict", "kind", "tier", "origin", "q"].map((name) => form.elements[name]);
   const entries = [...body.rows].map((row, place) => ({
     row, place, data: row.dataset, text: row.textContent.toLowerCase(),
   }));
@@ -36,12 +36,12 @@
   }
 
   function filter() {
-    const [paper, verdict, kind, tier] = fields.map((field) => field.value);
-    const words = fields[4].value.toLowerCase().split(/\s+/).filter(Boolean);
+    const [paper, verdict, kind, tier, origin, query] = fields.map((field) => field.value);
+    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const { row, data, text } of entries) {
       const fits = (!paper || data.paper === paper) && (!verdict || data.outcome === verdict)
-        && (!kind || data.kind === kind) && (!tier || data.tier === tier)
+        && (!kind || data.kind === kind) && (!tier || data.tier === tier) && (!origin || data.origin === origin)
         && words.every((word) => text.includes(word));
       row.hidden = !fits;
       shown += fits;

@@ -43,6 +43,7 @@ def shuffled_labels(graph: CitationGraph, seed: int) -> np.ndarray:
 def transductive(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Table 2: train on one citation network and measure test accuracy (Section 3.3)."""
     graph = planetoid.load(setting["dataset"], context.root)
+    device = context.device  # of records that are read off a training, too
     rule = setting["early_stopping"]
     # What another rule or choice of weights would read off the same training.
     run = json.dumps(
@@ -67,7 +68,7 @@ def transductive(setting: Mapping[str, Any], seeds: Sequence[int], context: Cont
             setting,
             chunk,
             labels=labels,
-            device=context.device,
+            device=device,
             on_epoch=lambda epoch, left, chunk=chunk: context.tick(1 - left / len(chunk)),
         ):
             _TRAINED[run, seed] = trajectory

@@ -17,7 +17,7 @@ from repro.ledger import Ledger, Setting, Tier
 from repro.plan import Job, jobs, resolve
 from repro.project import Project
 from repro.records import Record, write_record
-from repro.run import Outcome, run
+from repro.run import Ran, run
 
 LEDGER = """\
 paper:
@@ -335,7 +335,7 @@ class Toy:
         only: str | None = None,
         seeds: Sequence[int] | None = None,
         folder: Path | None = None,
-    ) -> Outcome:
+    ) -> Ran:
         from dataclasses import replace
 
         forget_paper_modules()

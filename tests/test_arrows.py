@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"data", "errors"},
     "run": {"context", "data", "errors", "freshness", "ledger", "plan", "project", "provenance", "records"},
     "deviations": {"evidence", "judge", "ledger", "plan", "statistics"},
-    "exceptions": {"errors", "judge", "project"},
+    "known_exceptions": {"errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }
 TORCH = {

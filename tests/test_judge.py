@@ -14,9 +14,9 @@ import pytest
 from repro.deviations import effects
 from repro.errors import LedgerError
 from repro.evidence import Evidence
-from repro.exceptions import excuse, known_exceptions
 from repro.judge import Verdict, judge
 from repro.junit import write_junit
+from repro.known_exceptions import excuse, known_exceptions
 from repro.plan import comparisons
 from repro.records import Record
 from repro.statistics import ALPHA, Outcome, Published, judge_value

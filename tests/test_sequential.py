@@ -11,7 +11,7 @@ import pytest
 from repro.errors import RecordDamaged
 from repro.evidence import gather
 from repro.judge import judge
-from repro.planning import cost, needs, total
+from repro.needs import cost, needs, total
 from repro.records import levels_file, note_levels, read_levels
 from repro.reference import keep
 from repro.sequential import LEVEL, LOOKS, Settled, until_settled

@@ -12,12 +12,12 @@ from rich.table import Table
 from repro.deviations import effects
 from repro.drift import Drift, power
 from repro.evidence import Evidence
-from repro.exceptions import excuse
 from repro.judge import Verdict, judge
+from repro.known_exceptions import excuse
 from repro.ledger import TIERS
 from repro.lineage import command, lineage
+from repro.needs import needs, total
 from repro.plan import jobs
-from repro.planning import needs, total
 from repro.project import Project
 from repro.run import missing_seeds
 from repro.words import (

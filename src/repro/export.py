@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repro.exceptions import excuse
 from repro.judge import Verdict
+from repro.known_exceptions import excuse
 from repro.ledger import Ledger
 from repro.words import interval, number, outcome_name, printed, unit_of
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
-from repro.exceptions import excuse
 from repro.judge import Verdict
+from repro.known_exceptions import excuse
 from repro.records import write_atomically
 
 # What XML 1.0 cannot hold even when escaped, such as the colours of a traceback.

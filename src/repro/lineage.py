@@ -47,7 +47,7 @@ def _origin(evidence: Evidence, arm: Arm) -> Origin:
         name=f"{arm.experiment}/{setting_hash(arm.setting)}",
         setting=", ".join(f"{k}={v}" for k, v in changed.items()) or "the protocol as it is",
         function=plan.function,
-        records=f"{len(records)} records, seeds {seeds[0]}…{seeds[-1]}" if records else "no records",
+        records=_counted(seeds),
         code=sorted({r.code for r in records}),
         vouched=[
             f"changed from {v.before} to {v.after} without changing a number: {v.records} records of {v.settings} "
@@ -61,6 +61,12 @@ def _origin(evidence: Evidence, arm: Arm) -> Origin:
         if records
         else "",
     )
+
+
+def _counted(seeds: list[int]) -> str:
+    if len(seeds) == 1:
+        return f"1 record, seed {seeds[0]}"
+    return f"{len(seeds)} records, seeds {seeds[0]}…{seeds[-1]}" if seeds else "no records"
 
 
 def environment_in_words(environment: Mapping[str, Any]) -> str:

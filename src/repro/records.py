@@ -30,7 +30,8 @@ class Record:
         rows: one mapping per row: the index, if the experiment has one, and each quantity.
         code: see :func:`repro.provenance.code_hash`.
         data: md5 of each data set that was read.
-        seconds: wall time of this seed; of seeds trained together, an equal share.
+        seconds: wall time of this seed; of seeds trained together, an equal share; of what is read off a training that
+            another setting paid for, next to nothing.
     """
 
     paper: str

@@ -50,7 +50,7 @@ class Progress(Protocol):
 
 
 @dataclass
-class Outcome:
+class Ran:
     """What a run did: ids of new records, jobs without data, jobs that failed, records found damaged."""
 
     written: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ def missing_seeds(job: Job, fresh: Iterable[Record]) -> list[int]:
     return [seed for seed in job.seeds if seed not in have]
 
 
-def _note_problem(folder: Path, job: Job, outcome: Outcome) -> None:
+def _note_problem(folder: Path, job: Job, outcome: Ran) -> None:
     """Replace what is noted about the job just tried; of other jobs the notes stay."""
     from filelock import FileLock
 
@@ -91,7 +91,7 @@ def run(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress,
-) -> Outcome:
+) -> Ran:
     """Run what the records in ``folder`` lack, writing each record as soon as its seed is done.
 
     A job whose data cannot be had is reported as blocked and the others go on; so it is with one that fails.
@@ -112,7 +112,7 @@ def run(
     """
     paper = ledger.paper.id
     records, damaged = read_folder(folder, paper)
-    outcome = Outcome(damaged=[str(d) for d in damaged])
+    outcome = Ran(damaged=[str(d) for d in damaged])
     for damage in damaged:
         progress.say(f"damaged record, computed again: {damage}")
     stale = staleness(project, ledger, read_vouched(project.reference, ledger.paper.id))
@@ -206,7 +206,7 @@ def _run_job(
     loaded: tuple[str, Callable[..., Any]],
     machines: tuple[dict[str, Any], dict[str, Any]],
     progress: Progress,
-    outcome: Outcome,
+    outcome: Ran,
 ) -> None:
     """Run a job; ``machines``: the environment it is given, and that of records of what never asks for its device."""
     from repro.data.fetch import data_md5, require

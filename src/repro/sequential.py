@@ -17,11 +17,11 @@ from pathlib import Path
 from repro.evidence import gather
 from repro.judge import Verdict, judge
 from repro.ledger import Ledger, Tier
+from repro.needs import cost
 from repro.plan import Arm, Job, jobs
-from repro.planning import cost
 from repro.project import Project
 from repro.records import note_levels
-from repro.run import Outcome, Progress, run
+from repro.run import Progress, Ran, run
 from repro.statistics import ALPHA
 
 LOOKS = (5, 10, 20, 40, 80, 160)
@@ -101,9 +101,7 @@ def until_settled(
             found.stopped = f"{look} seeds would take about {predicted:.0f} s, more than the budget has left"
             break
         with progress(f"{ledger.paper.id}, {look} seeds") as shown:
-            outcome: Outcome = run(
-                project, ledger, todo, folder, device=device, threads=threads, progress=shown
-            )
+            outcome: Ran = run(project, ledger, todo, folder, device=device, threads=threads, progress=shown)
         found.failed |= outcome.failed
         found.looks.append(look)
         found.verdicts = [v for v in judge(gather(project, ledger, folder)) if v.claim in asked]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from repro.exceptions import excuse
 from repro.judge import Verdict
+from repro.known_exceptions import excuse
 from repro.ledger import Claim, Ledger
 from repro.words import OUTCOMES, found, markdown, marked, printed, tally
 

@@ -67,9 +67,9 @@ def judge(
     repro judge --junit claims.xml --summary "$GITHUB_STEP_SUMMARY" --badges badges
     """
     from repro.board import print_board
-    from repro.exceptions import excuse, known_exceptions
     from repro.judge import judge as judge_evidence
     from repro.junit import write_junit
+    from repro.known_exceptions import excuse, known_exceptions
 
     project = the_project()
     verdicts: list[Verdict] = []
@@ -180,9 +180,9 @@ def export_claims(
 
     Example: repro export --format latex --out claims.tex
     """
-    from repro.exceptions import known_exceptions
     from repro.export import export, rows
     from repro.judge import judge as judge_evidence
+    from repro.known_exceptions import known_exceptions
     from repro.records import write_atomically
 
     project = the_project()

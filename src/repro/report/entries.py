@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from repro.exceptions import excuse
 from repro.judge import Verdict
+from repro.known_exceptions import excuse
 from repro.ledger import Claim, Ledger
 from repro.report.notebook import Report
 from repro.words import OUTCOMES, found, parts, printed

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from repro.deviations import turned
 from repro.evidence import Evidence, gather, main_source
-from repro.exceptions import known_exceptions
 from repro.judge import Verdict, judge
+from repro.known_exceptions import known_exceptions
 from repro.ledger import Ledger
 from repro.project import Project, find_project
 from repro.report import found, tables

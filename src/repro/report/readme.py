@@ -5,8 +5,8 @@ from __future__ import annotations
 from repro.deviations import effects, turned
 from repro.errors import ReproError
 from repro.evidence import gather
-from repro.exceptions import known_exceptions
 from repro.judge import judge
+from repro.known_exceptions import known_exceptions
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report.found import paragraphs

@@ -12,8 +12,8 @@ from repro.errors import ReproError
 from repro.evidence import Evidence
 from repro.judge import Verdict, judge
 from repro.ledger import Claim, Ledger
+from repro.needs import needs
 from repro.plan import claim_arms, differing
-from repro.planning import needs
 from repro.report.changes import Changes
 from repro.report.drawing import Drawn
 from repro.report.found import KINDS, by_outcome

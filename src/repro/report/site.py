@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from repro.deviations import Effect, Turned, effects, turned
-from repro.exceptions import known_exceptions
+from repro.known_exceptions import known_exceptions
 from repro.ledger import Ledger
 from repro.lineage import command, lineage
 from repro.project import Project

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from repro import words
 from repro.deviations import effects
 from repro.evidence import Evidence
-from repro.exceptions import excuse
 from repro.judge import Verdict
+from repro.known_exceptions import excuse
 from repro.ledger import Ledger, Publication, Work
 
 
@@ -22,9 +24,16 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("repro.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(number=words.number, interval=words.interval, change=words.change)
+    environment.filters.update(
+        number=words.number, interval=words.interval, change=words.change, ticks=_ticks
+    )
     environment.globals["marks"] = words.MARKS
     return environment
+
+
+def _ticks(text: str) -> Markup:
+    """Return text with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def arxiv_link(work: Publication | Work) -> str | None:

@@ -19,7 +19,7 @@ import yaml
 from markupsafe import Markup
 
 from repro.errors import ReproError
-from repro.exceptions import known_exceptions
+from repro.known_exceptions import known_exceptions
 from repro.ledger import Ledger
 from repro.ledger_file import with_beliefs
 from repro.project import Project

@@ -31,9 +31,13 @@ def message(verdicts: Sequence[Verdict]) -> tuple[str, str]:
 
 
 def write_badges(folder: Path, ledger: Ledger, verdicts: Sequence[Verdict]) -> list[Path]:
-    """Write ``<paper>.svg`` and ``<paper>.json`` (the schema of shields.io's endpoint badges)."""
+    """Write ``<paper>.svg`` and ``<paper>.json`` (the schema of shields.io's endpoint badges).
+
+    A paper's badge speaks of its own claims; checks of ours are not counted.
+    """
     label = ledger.paper.id.replace("_", " ")
-    text, colour = message(verdicts)
+    own = {claim.id for claim in ledger.all_claims() if claim.anchor.evidence != "ours"}
+    text, colour = message([v for v in verdicts if v.claim in own])
     widths = [round(len(part) * WIDTH_OF_A_LETTER + 12) for part in (label, text)]
     svg = templates().get_template("badge.svg").render(label=label, text=text, colour=colour, widths=widths)
     endpoint = {"schemaVersion": 1, "label": label, "message": text, "color": colour.removeprefix("#")}

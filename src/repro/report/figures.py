@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter
 
 from repro.deviations import effects
 from repro.evidence import Evidence
@@ -14,8 +15,9 @@ from repro.ledger import Ledger, Scalar
 from repro.plan import Arm, arm
 from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, PAPER, SOURCES, Drawn, new_figure
 from repro.statistics import mean_interval
-from repro.words import unit_of_difference
+from repro.words import number, unit_of_difference
 
+STRETCHED = 20.0  # from how many times the median on an effect is drawn on a logarithmic axis
 Sources = Mapping[str, Evidence]
 Verdicts = Mapping[str, Mapping[str, Verdict]]
 
@@ -113,6 +115,13 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
     for k, place in enumerate(places):
         k %= len(COLOURS)
         axis.plot([], [], MARKERS[k] + "-", color=COLOURS[k], label=_label(place))
+    ends = [abs(x) for e in found if e.estimate for x in (e.estimate.low, e.estimate.high)]
+    linear = float(np.median(ends))
+    if max(ends) > STRETCHED * linear > 0:  # or one large effect would press all others to the line
+        axis.set_xscale("symlog", linthresh=linear)
+        axis.set_xticks([x for x in axis.get_xticks() if x == 0 or abs(x) >= linear])
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
+        caption += f" Beyond ±{number(float(f'{linear:.1g}'))} the axis is logarithmic."
     measured = {e.deviation: _label(e.quantity) for e in found}
     one = len(set(measured.values())) == 1
     labels = [f"{_label(a)}: {_label(b)}" + ("" if one else f" ({measured[a]})") for a, b in names]

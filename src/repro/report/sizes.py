@@ -79,8 +79,8 @@ def ticks(sizes: Sequence[float]) -> list[float]:
 
 def _title(panel: Panel) -> str:
     measure = panel.claim.measure
-    parts = [measure.experiment.replace("_", " "), in_words(measure.setting), f"{panel.tier} tier"]
-    return fill(", ".join(filter(None, parts)), 44)
+    parts = [measure.experiment, in_words(measure.setting), f"{panel.tier} tier"]
+    return fill(", ".join(filter(None, parts)).replace("_", " "), 44)
 
 
 def _plain_numbers(axis: Axes) -> None:

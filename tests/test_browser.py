@@ -121,6 +121,8 @@ def test_filters_and_search(site: Path, open_page: Any, built: Toy) -> None:
     assert "kind=value" in page.url
     page.reload()
     assert set(shown(page)) == {"T1-a-low", "T1-b-low"}, "the address keeps what was asked"
+    page.fill("input[name=q]", "nobody low")
+    assert set(shown(page)) == {"T1-a-low", "T1-b-low"}, "authors are found too"
     page.fill("input[name=q]", "no such words")
     assert shown(page) == []
     page.click("text=Show all")

@@ -132,9 +132,12 @@ def _write_board(
 
 
 def _card(ledger: Ledger, entries: Sequence[Entry]) -> tuple[Any, ...]:
-    """Return a paper, the titles of other works in its ledger, its outcomes, and those of checks of ours."""
-    works = [work.title for work in ledger.works.values() if work.title not in ledger.paper.title]
-    return ledger.paper, works, outcomes(entries), outcomes(e for e in entries if e.origin == "ours")
+    """Return a paper, titles of other works in its ledger, outcomes, those of checks of ours, and words to find it by."""
+    paper, works = ledger.paper, ledger.works.values()
+    others = [work.title for work in works if work.title not in paper.title]
+    ours = outcomes(e for e in entries if e.origin == "ours")
+    words = " ".join([paper.title, *paper.authors, *(work.bibtex for work in works)])
+    return paper, others, outcomes(entries), ours, words
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -6,8 +6,9 @@
   if (!form || !body) return;
   form.hidden = false;
   const fields = ["paper", "verdict", "kind", "tier", "origin", "q"].map((name) => form.elements[name]);
+  const authors = new Map([...form.elements.paper.options].map((option) => [option.value, option.dataset.words]));
   const entries = [...body.rows].map((row, place) => ({
-    row, place, data: row.dataset, text: row.textContent.toLowerCase(),
+    row, place, data: row.dataset, text: `${row.textContent} ${authors.get(row.dataset.paper)}`.toLowerCase(),
   }));
   const heads = [...document.querySelectorAll("#claims th[data-key]")];
   const count = document.getElementById("count");

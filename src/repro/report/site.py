@@ -132,7 +132,7 @@ def _write_board(
 
 
 def _card(ledger: Ledger, entries: Sequence[Entry]) -> tuple[Any, ...]:
-    """Return a paper, titles of other works in its ledger, outcomes, those of checks of ours, and words to find it by."""
+    """Return a paper, titles of other works, outcomes, those of checks of ours, and words to find it by."""
     paper, works = ledger.paper, ledger.works.values()
     others = [work.title for work in works if work.title not in paper.title]
     ours = outcomes(e for e in entries if e.origin == "ours")

@@ -107,6 +107,8 @@ def printed(claim: Claim) -> str:
         return "best at " + " or ".join(number(x) for x in claim.peak)
     if claim.kind == "property":
         return f"{claim.measure.quantity.replace('_', ' ')} at most {number(claim.at_most)}"
+    if claim.kind == "ordering" and claim.at_least < 0:
+        return f"at most {number(-claim.at_least)} less"
     return f"by {number(claim.at_least)} or more" if claim.kind == "ordering" and claim.at_least else ""
 
 

@@ -36,7 +36,8 @@ def generated(project: Project, paper: str) -> str:
     ]
     for verdict in verdicts:
         claim = ledger.claim(verdict.claim)
-        n = f"{verdict.n or ''}" + (f", {verdict.tier} tier" if verdict.tier not in (None, "full") else "")
+        tier = f"{verdict.tier} tier" if verdict.tier not in (None, "full") else ""
+        n = ", ".join(filter(None, [str(verdict.n or ""), tier]))
         cells = verdict.claim, printed(claim), found(claim, verdict, ledger), n, marked(verdict.outcome)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     lines += ["", "| deviation | where | effect on the mean, 95 % interval | n |", "|---|---|---|---|"]

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from repro.claims import Setting, Tier
 from repro.evidence import Evidence, gather
 from repro.freshness import identity
 from repro.judge import Verdict, judge
-from repro.ledger import Ledger, Setting, Tier
+from repro.ledger import Ledger
 from repro.plan import Job, jobs, resolve
 from repro.project import Project
 from repro.records import Record, write_record

@@ -20,10 +20,11 @@ from string import Template
 
 import pytest
 
+from repro.claims import TIERS
 from repro.errors import DataUnavailable, ReproError
 from repro.evidence import Evidence
 from repro.judge import judge
-from repro.ledger import TIERS, Ledger
+from repro.ledger import Ledger
 from repro.plan import jobs
 from repro.project import Project, find_project
 from repro.records import Record, read_folder

@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from repro.claims import Scalar
 from repro.evidence import Evidence, main_source
-from repro.ledger import Scalar
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
 from repro.report.figures import Sources, Verdicts, deviation_effects, mean_curve, recorded_arm

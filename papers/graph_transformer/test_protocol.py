@@ -25,10 +25,10 @@ from papers.graph_transformer.training import (
     run,
 )
 from repro.checkpoint import Checkpoint
+from repro.claims import OrderingClaim, ValueClaim
 from repro.context import Context, Work
 from repro.data import sbm
 from repro.data.pointers import find_root
-from repro.ledger import OrderingClaim, ValueClaim
 from repro.plan import claim_arms, comparisons
 from repro.project import Project
 

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from repro.claims import TIERS
 from repro.deviations import effects
 from repro.drift import Drift, power
 from repro.evidence import Evidence
 from repro.judge import Verdict, judge
 from repro.known_exceptions import excuse
-from repro.ledger import TIERS
 from repro.lineage import command, lineage
 from repro.needs import needs, total
 from repro.plan import jobs

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from repro import statistics
+from repro.claims import Claim, Scalar
 from repro.evidence import Evidence
 from repro.judge import JUDGED_TIERS, choose_tier, decide, overlap_of
-from repro.ledger import Claim, Deviation, Scalar
+from repro.ledger import Deviation
 from repro.plan import Arm, claim_arms, deviation_arms
 from repro.statistics import Decision, Estimate
 

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from repro import curves, generalisation, statistics
-from repro.evidence import Evidence
-from repro.ledger import (
+from repro.claims import (
     AuditClaim,
     Claim,
     CurveClaim,
     GeneralisationClaim,
-    Ledger,
     Measure,
     OrderingClaim,
     PropertyClaim,
@@ -25,9 +23,10 @@ from repro.ledger import (
     Setting,
     ThresholdClaim,
     Tier,
-    TierPlan,
     ValueClaim,
 )
+from repro.evidence import Evidence
+from repro.ledger import Ledger, TierPlan
 from repro.plan import Arm, claim_arms, comparisons, generalisation_arms
 from repro.statistics import ALPHA, Decision, Outcome
 from repro.words import number

@@ -10,20 +10,18 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from repro.errors import LedgerError, did_you_mean
-from repro.ledger import (
+from repro.claims import (
     Claim,
     CurveClaim,
-    Deviation,
     GeneralisationClaim,
-    Ledger,
     OrderingClaim,
     Scalar,
     ScalingClaim,
     Setting,
     Strict,
-    Table,
 )
+from repro.errors import LedgerError, did_you_mean
+from repro.ledger import Deviation, Ledger, Table
 
 Location = tuple[str | int, ...]
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from repro.claims import Claim, Tier
 from repro.evidence import Evidence
-from repro.ledger import Claim, Ledger, Tier
+from repro.ledger import Ledger
 from repro.plan import Arm, claim_arms, differing, setting_hash
 
 

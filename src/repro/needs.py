@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from repro.claims import TIERS, Claim, Tier
 from repro.evidence import Evidence
 from repro.judge import Verdict
-from repro.ledger import TIERS, Claim, Ledger, Tier
+from repro.ledger import Ledger
 from repro.plan import Arm, claim_arms, skipped
 
 

@@ -10,19 +10,8 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any
 
-from repro.ledger import (
-    Claim,
-    Deviation,
-    Experiment,
-    GeneralisationClaim,
-    Ledger,
-    OrderingClaim,
-    PropertyClaim,
-    Scalar,
-    Setting,
-    Tier,
-    TierPlan,
-)
+from repro.claims import Claim, GeneralisationClaim, OrderingClaim, PropertyClaim, Scalar, Setting, Tier
+from repro.ledger import Deviation, Experiment, Ledger, TierPlan
 
 
 def canonical(setting: Mapping[str, Any]) -> str:

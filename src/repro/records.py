@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from repro.claims import Setting
 from repro.errors import RecordDamaged
-from repro.ledger import Setting
 from repro.plan import canonical, setting_hash
 
 Row = dict[str, float]

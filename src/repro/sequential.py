@@ -14,9 +14,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from repro.claims import Tier
 from repro.evidence import gather
 from repro.judge import Verdict, judge
-from repro.ledger import Ledger, Tier
+from repro.ledger import Ledger
 from repro.needs import cost
 from repro.plan import Arm, Job, jobs
 from repro.project import Project

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
+from repro.claims import Scalar, Setting
 from repro.errors import SettingError, close_to, did_you_mean
-from repro.ledger import Experiment, Ledger, Scalar, Setting
+from repro.ledger import Experiment, Ledger
 
 
 def _hint(word: str, known: Sequence[str]) -> str:

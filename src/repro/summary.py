@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from repro.claims import Claim
 from repro.judge import Verdict
 from repro.known_exceptions import excuse
-from repro.ledger import Claim, Ledger
+from repro.ledger import Ledger
 from repro.words import OUTCOMES, found, markdown, marked, printed, tally
 
 MOST = 200  # lines; what a job may show is limited

@@ -9,8 +9,9 @@ from math import isfinite, log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repro.claims import Claim
     from repro.judge import Verdict
-    from repro.ledger import Claim, Ledger
+    from repro.ledger import Ledger
     from repro.statistics import Estimate
 
 # Order of a board: what needs attention first.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from repro.claims import Claim
 from repro.judge import Verdict
 from repro.known_exceptions import excuse
-from repro.ledger import Claim, Ledger
+from repro.ledger import Ledger
 from repro.report.notebook import Report
 from repro.words import OUTCOMES, found, parts, printed
 

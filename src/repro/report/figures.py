@@ -8,10 +8,11 @@ from types import MappingProxyType
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from repro.claims import Scalar
 from repro.deviations import effects
 from repro.evidence import Evidence
 from repro.judge import JUDGED_TIERS, Verdict
-from repro.ledger import Ledger, Scalar
+from repro.ledger import Ledger
 from repro.plan import Arm, arm
 from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, PAPER, SOURCES, Drawn, new_figure
 from repro.statistics import mean_interval

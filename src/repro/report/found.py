@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from repro.claims import Claim
 from repro.judge import Verdict
-from repro.ledger import Claim, Ledger
+from repro.ledger import Ledger
 from repro.words import found, printed, tally
 
 

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from repro.claims import Claim
 from repro.deviations import turned
 from repro.drift import corrected, drift
 from repro.errors import ReproError
 from repro.evidence import Evidence
 from repro.judge import Verdict, judge
-from repro.ledger import Claim, Ledger
+from repro.ledger import Ledger
 from repro.needs import needs
 from repro.plan import claim_arms, differing
 from repro.report.changes import Changes

@@ -8,11 +8,7 @@ from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
-from repro.curves import log_slopes
-from repro.evidence import Evidence
-from repro.generalisation import ratios
-from repro.judge import Verdict, overlap_of
-from repro.ledger import (
+from repro.claims import (
     Claim,
     CurveClaim,
     GeneralisationClaim,
@@ -21,6 +17,10 @@ from repro.ledger import (
     ScalingClaim,
     Tier,
 )
+from repro.curves import log_slopes
+from repro.evidence import Evidence
+from repro.generalisation import ratios
+from repro.judge import Verdict, overlap_of
 from repro.plan import claim_arms, comparisons, generalisation_arms
 from repro.statistics import Estimate, mean_interval
 from repro.words import number, printed, unit_of

@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator
 
+from repro.claims import GeneralisationClaim, Tier
 from repro.evidence import Evidence
 from repro.generalisation import Errors
 from repro.judge import JUDGED_TIERS
-from repro.ledger import GeneralisationClaim, Ledger, Tier
+from repro.ledger import Ledger
 from repro.plan import Arm, generalisation_arms, in_words
 from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, Drawn, new_figure
 from repro.words import number

@@ -3,9 +3,9 @@
 #
 #   snakemake --cores all                      the quick tier of every paper
 #   snakemake --cores all --config tier=full   the papers' own protocols
+from repro.claims import TIERS
 from repro.data.fetch import verify
 from repro.data.pointers import get_pointer
-from repro.ledger import TIERS
 from repro.plan import jobs
 from repro.project import find_project
 from repro.provenance import code_hash

@@ -24,9 +24,7 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("repro.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(
-        number=words.number, interval=words.interval, change=words.change, ticks=_ticks
-    )
+    environment.filters.update(number=words.number, change=words.change, ticks=_ticks)
     environment.globals["marks"] = words.MARKS
     return environment
 

@@ -35,8 +35,10 @@ def train(root: Path, dataset: str, seeds: int, epochs: int) -> int:
     A few epochs are enough: more of them hold hardly more.
     """
     from repro.context import Context, available_memory
+    from repro.heap import keep_freed
     from repro.project import Project
 
+    keep_freed()
     project = Project(root)
     plan = project.ledger("gcn").experiments["citation"]
     setting = {**plan.setting, "dataset": dataset, "epochs": epochs, "early_stopping": "none"}

@@ -42,6 +42,7 @@ MISTAKES: dict[tuple[str, ...], list[str]] = {
     ("run", "toy", "--set", "level=nan"): ["level=nan", "finite"],
     ("run", "toy", "--seeds", "0-99999999999"): ["at most 1,000,000"],
     ("run", "toy", "--claim", "V1", "--experiment", "growth"): ["nothing to run", "`growth`", "`train`"],
+    ("run", "toy", "--deviation", "power"): ["no deviation `power` in toy"],
     ("run", "toy", "--claim", "V1", "--set", "power=2"): ["no setting `power`", "variant"],
     ("run", "toy", "--besides", "nowhere"): ["--besides nowhere", "reference"],
     ("judge", ""): ["no paper ``", "toy"],

@@ -651,6 +651,15 @@ def test_what_nobody_took_up_for_a_month_goes(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "unfinished" / "toy").iterdir()] == ["new"]
 
 
+def test_a_claim_or_a_deviation_alone(toy) -> None:
+    def needed(**asked: str) -> set[str]:
+        return {by for job in jobs(toy.ledger, "full", **asked) for by in job.needed_by}
+
+    assert needed(deviation_name="variant") == {"deviation variant"}
+    assert {by.partition(" (control ")[0] for by in needed(claim_id="V1")} == {"V1"}
+    assert needed(deviation_name="variant") | needed(claim_id="V1") < needed()
+
+
 def test_a_bar_without_terminal_tells_now_and_then(toy) -> None:
     out = io.StringIO()
     planned = jobs(toy.ledger, "quick", "train")[:3]
@@ -665,8 +674,21 @@ def test_a_bar_without_terminal_tells_now_and_then(toy) -> None:
     assert [line.split(" seeds")[0] for line in lines[:-1]] == [
         f"toy: {done} of 12" for done in ("2", "4", "6", "8", "10", "12")
     ]
-    assert "min left" in lines[0]
+    assert lines[0].endswith("time left not known yet")  # nothing was seen to be done yet
+    assert "min left" in lines[1]
     assert lines[-1] == "[not markup]"
+
+
+def test_a_bar_goes_by_the_pace_of_its_own_process(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, out = [0.0], io.StringIO()
+    monkeypatch.setattr("repro.progress.time.monotonic", lambda: clock[0])
+    [job] = jobs(toy.ledger, "quick", "train")[:1]
+    with Bar(Console(file=out, width=100), "toy", every=60.0) as bar:
+        bar.start([(job, 10)])
+        bar.job(job)
+        for clock[0], done in ((100.0, 4.0), (400.0, 5.0)):  # four seeds were there from an earlier process
+            bar.done(done)
+    assert out.getvalue().splitlines()[1] == "toy: 5 of 10 seeds, about 25 min left"
 
 
 def test_a_bar_with_nothing_to_do() -> None:

@@ -194,14 +194,21 @@ def skipped(plan: TierPlan, setting: Setting) -> bool:
     return any(matches(rule) for rule in plan.skip)
 
 
-def jobs(ledger: Ledger, tier: Tier, only: str | None = None, claim_id: str | None = None) -> list[Job]:
+def jobs(
+    ledger: Ledger,
+    tier: Tier,
+    only: str | None = None,
+    claim_id: str | None = None,
+    deviation_name: str | None = None,
+) -> list[Job]:
     """Return what a tier runs: each setting once, with the ids of what needs it.
 
     Args:
         ledger: of one paper.
         tier: how much compute.
         only: one experiment; None for all.
-        claim_id: only what this claim and its controls need; None for all claims and the deviations.
+        claim_id: only what this claim and its controls need.
+        deviation_name: only what this deviation needs. With neither: what all claims and deviations need.
     """
     needed: dict[Arm, list[str]] = {}
 
@@ -214,10 +221,13 @@ def jobs(ledger: Ledger, tier: Tier, only: str | None = None, claim_id: str | No
     def runs(name: str) -> bool:
         return tier in ledger.experiments[name].tiers and only in (None, name)
 
+    def wanted(name: str, asked: str | None) -> bool:
+        return name == asked or (claim_id is None and deviation_name is None)
+
     for claim in ledger.all_claims():
         if claim.blocked or tier not in claim.tiers or not runs(claim.measure.experiment):
             continue
-        if claim_id not in (None, claim.id):
+        if not wanted(claim.id, claim_id):
             continue
         need(claim_arms(ledger, claim, tier), claim.id)
         for control in claim.controls:
@@ -226,7 +236,9 @@ def jobs(ledger: Ledger, tier: Tier, only: str | None = None, claim_id: str | No
                 f"{claim.id} (control {control})",
             )
     for name, deviation in ledger.deviations.items():
-        if claim_id is None and tier in deviation.tiers and runs(deviation.measure.experiment):
+        if not wanted(name, deviation_name):
+            continue
+        if tier in deviation.tiers and runs(deviation.measure.experiment):
             for pair in deviation_arms(ledger, deviation, tier).values():
                 need(pair, f"deviation {name}")
     result = []

@@ -34,7 +34,8 @@ class Bar:
         )
         self.total = self.before = self.now = 0.0
         self.sizes: dict[str, int] = {}
-        self.began = self.spoke = time.monotonic()
+        self.spoke = time.monotonic()
+        self.first: tuple[float, float] | None = None  # when it was first heard of, and what was done by then
 
     def __enter__(self) -> Bar:
         self.bar.start()
@@ -64,12 +65,22 @@ class Bar:
         self.now = min(seeds, self.current)
         completed = self.before + self.now
         self.bar.update(self.task, completed=round(completed, 2))
-        if not self.console.is_terminal and time.monotonic() - self.spoke > self.every:
-            self.spoke = time.monotonic()
-            left = (self.spoke - self.began) * (self.total - completed) / max(completed, 1e-9)
+        now = time.monotonic()
+        self.first = self.first or (now, completed)
+        if not self.console.is_terminal and now - self.spoke > self.every:
+            self.spoke = now
             self.console.print(
-                f"{self.label}: {completed:.0f} of {self.total:.0f} seeds, about {left / 60:.0f} min left"
+                f"{self.label}: {completed:.0f} of {self.total:.0f} seeds, {self._left(now, completed)}"
             )
+
+    def _left(self, now: float, completed: float) -> str:
+        """Say how long the rest takes at this process's pace: what an earlier one did took none of its time."""
+        assert self.first is not None
+        began, before = self.first
+        if completed <= before:
+            return "time left not known yet"
+        left = (now - began) * (self.total - completed) / (completed - before)
+        return f"about {left / 60:.0f} min left"
 
     def say(self, message: str) -> None:
         """Show a message above the bar."""

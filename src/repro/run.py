@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from repro.context import Context, available_memory
 from repro.errors import DataUnavailable, ReproError
 from repro.freshness import read_vouched, staleness
+from repro.heap import give_back, keep_freed
 from repro.ledger import Ledger
 from repro.plan import Job, canonical, setting_hash
 from repro.project import Project
@@ -178,6 +179,7 @@ def _load(project: Project, ledger: Ledger, experiment: str) -> tuple[str, Calla
 def _prepare(project: Project, device: str, threads: int | None) -> dict[str, Any]:
     import torch
 
+    keep_freed()
     if threads:
         torch.set_num_threads(threads)
     if device == "auto":
@@ -190,6 +192,7 @@ def _prepare(project: Project, device: str, threads: int | None) -> dict[str, An
 def memory(device: str) -> int:
     """Return the bytes that a chunk may use: of a GPU, half of what is free there."""
     if device != "cuda":
+        give_back()
         return available_memory()
     import torch
 

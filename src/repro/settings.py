@@ -37,6 +37,16 @@ def check_claim(ledger: Ledger, claim_id: str | None) -> None:
         raise SettingError(f"no claim `{claim_id}` in {ledger.paper.id}{close_to(claim_id, known)}")
 
 
+def check_deviation(ledger: Ledger, name: str | None) -> None:
+    """Refuse a deviation that the ledger does not have.
+
+    Raises:
+        SettingError: naming the one it is like, if any.
+    """
+    if name is not None and name not in ledger.deviations:
+        raise SettingError(f"no deviation `{name}` in {ledger.paper.id}{close_to(name, ledger.deviations)}")
+
+
 def _parse(text: str, default: Scalar) -> Scalar:
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):

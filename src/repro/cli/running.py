@@ -68,6 +68,7 @@ def run(
     paper: Annotated[str, typer.Argument(help="id of a paper, as `repro list` shows it")],
     experiment: Annotated[str | None, typer.Option(help="only this experiment")] = None,
     claim: Annotated[str | None, typer.Option(help="only what this claim and its controls need")] = None,
+    deviation: Annotated[str | None, typer.Option(help="only what this deviation needs")] = None,
     tier: Annotated[TierName, typer.Option(help="how much compute")] = TierName.quick,
     seeds: Annotated[str | None, typer.Option(help="100, or 7,12-15; default: as the tier plans")] = None,
     device: Annotated[Device, typer.Option(help="where to run")] = Device.auto,
@@ -99,6 +100,8 @@ def run(
 
     repro run gat --tier full --besides reference
 
+    repro run gat --tier full --deviation projected_dropout
+
     repro run gcn --experiment citation --until-settled --budget 30
 
     repro run gcn --experiment citation --set bias=true --set dataset=citeseer
@@ -111,25 +114,27 @@ def run(
     from repro.progress import Bar
     from repro.run import missing_seeds
     from repro.run import run as run_jobs
-    from repro.settings import check_claim, check_experiment, check_overrides
+    from repro.settings import check_claim, check_deviation, check_experiment, check_overrides
 
     project = the_project()
     ledger = project.ledger(paper)
     check_experiment(ledger, experiment)
     check_claim(ledger, claim)
-    jobs = plan_jobs(ledger, tier.value, experiment, claim)
+    check_deviation(ledger, deviation)
+    jobs = plan_jobs(ledger, tier.value, experiment, claim, deviation)
     if not any(tier.value in plan.tiers for plan in ledger.experiments.values()):
         raise ReproError(f"no experiment of {paper} has a {tier.value} tier: give another --tier")
     if experiment and tier.value not in ledger.experiments[experiment].tiers:
         tiers = ", ".join(ledger.experiments[experiment].tiers)
         raise ReproError(f"experiment `{experiment}` has no {tier.value} tier; it has {tiers}: give --tier")
-    if claim and not jobs:
-        plan = ledger.experiments[ledger.claim(claim).measure.experiment]
+    if not jobs and (claim or deviation):
+        asked = ledger.claim(claim) if claim else ledger.deviations[deviation or ""]
+        name = asked.measure.experiment
         raise ReproError(
-            f"--claim {claim}: nothing to run at the {tier.value} tier"
+            f"--{'claim' if claim else 'deviation'} {claim or deviation}: nothing to run at the {tier.value} tier"
             + (f" in experiment `{experiment}`" if experiment else "")
-            + f"; it needs experiment `{ledger.claim(claim).measure.experiment}`, which has the tiers "
-            f"{', '.join(plan.tiers) or '(none)'}"
+            + f"; it needs experiment `{name}`, which has the tiers "
+            f"{', '.join(ledger.experiments[name].tiers) or '(none)'}"
         )
     if seeds is not None:
         chosen = tuple(parse_seeds(seeds))
@@ -145,9 +150,10 @@ def run(
     if budget is not None and not until_settled:
         raise ReproError("--budget belongs to --until-settled")
     if until_settled:
-        if seeds is not None or set_ or tier is TierName.smoke:
-            raise ReproError("--until-settled has its own number of seeds and the ledger's settings: give neither "
-                             "--seeds nor --set, and no smoke tier, which supports no verdict")  # fmt: skip
+        if seeds is not None or set_ or deviation or tier is TierName.smoke:
+            raise ReproError("--until-settled asks for claims, with its own number of seeds and the ledger's "
+                             "settings: give no --seeds, --set or --deviation, and no smoke tier, which supports no "
+                             "verdict")  # fmt: skip
         _run_until_settled(project, ledger, tier, folder, experiment, claim, budget, device, threads)
         return
     try:

@@ -36,7 +36,7 @@ from repro.plan import jobs
 from repro.project import Project
 
 project, folder, what = Project(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3:]
-running._prepare = lambda *_: {"device": "cpu"}
+running._prepare = lambda *_: ({"device": "cpu"},) * 2
 
 
 class Quiet:
@@ -554,10 +554,7 @@ def test_records_name_the_device_that_was_used(toy, monkeypatch: pytest.MonkeyPa
     """Not the one there is: what never asks, or leaves a GPU alone by the ledger, computes on the processor."""
     gpu = {"device": "cuda", "gpu": "a GPU", "cuda": "13.0", "threads": 1}
     cpu = {"device": "cpu", "threads": 1}
-    monkeypatch.setattr("repro.run._prepare", lambda *_: gpu)
-    monkeypatch.setattr(
-        "repro.run.environment", lambda _, device, threads: {"device": device, "threads": threads}
-    )
+    monkeypatch.setattr("repro.run._prepare", lambda *_: (gpu, cpu))
     monkeypatch.setattr("repro.run.memory", lambda device: {"cpu": 1, "cuda": 2}[device])
 
     def environments() -> dict[str, dict]:

@@ -149,8 +149,15 @@ def git_commit(root: Path) -> str | None:
         return None
 
 
-def environment(root: Path, device: str, threads: int) -> dict[str, Any]:
-    """Return library versions, hardware and the commit, with nothing that names a person or a machine."""
+def environment(root: Path, device: str, threads: int, freed_memory: str | None = None) -> dict[str, Any]:
+    """Return library versions, hardware and the commit, with nothing that names a person or a machine.
+
+    Args:
+        root: of the project.
+        device: ``cpu`` or ``cuda``.
+        threads: of torch.
+        freed_memory: ``kept`` if the process keeps it, which makes steps faster; None if the system gets it back.
+    """
     import psutil
 
     packages = ("torch", "torch-geometric", "numpy", "scipy", "mujoco", "dm-control")
@@ -160,6 +167,7 @@ def environment(root: Path, device: str, threads: int) -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "threads": threads,
         "device": device,
+        "freed_memory": freed_memory,
     }
     if device.startswith("cuda"):
         import torch

@@ -30,7 +30,12 @@ from repro.records import (
     write_record,
 )
 
-NOT_ARITHMETIC = ("commit", "cores", "memory_gib")  # parts of an environment that change no number
+NOT_ARITHMETIC = (
+    "commit",
+    "cores",
+    "memory_gib",
+    "freed_memory",
+)  # parts of an environment that change no number
 FORGET_DAYS = 30
 
 
@@ -133,9 +138,7 @@ def run(
         return outcome
     # If this cannot be, let it fail before hours of computing.
     (folder / paper).mkdir(parents=True, exist_ok=True)
-    machine = processor = _prepare(project, device, threads)
-    if machine["device"] != "cpu":
-        processor = environment(project.root, "cpu", machine["threads"])
+    machine, processor = _prepare(project, device, threads)
     codes = {name: _load(project, ledger, name) for name in dict.fromkeys(job.experiment for job, _ in todo)}
     for job, seeds in todo:
         progress.job(job)
@@ -176,17 +179,21 @@ def _load(project: Project, ledger: Ledger, experiment: str) -> tuple[str, Calla
         return code, fail
 
 
-def _prepare(project: Project, device: str, threads: int | None) -> dict[str, Any]:
+def _prepare(project: Project, device: str, threads: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Set up torch and the heap; return the environment on the device, and that on the processor."""
     import torch
 
-    keep_freed()
+    freed_memory = "kept" if keep_freed() else None
     if threads:
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ReproError("--device cuda: torch finds no GPU here; use --device cpu or auto")
-    return environment(project.root, device, torch.get_num_threads())
+    machine, processor = (
+        environment(project.root, where, torch.get_num_threads(), freed_memory) for where in (device, "cpu")
+    )
+    return machine, processor
 
 
 def memory(device: str) -> int:

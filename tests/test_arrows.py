@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         "records",
     },
     "deviations": {"claims", "evidence", "judge", "ledger", "plan", "statistics"},
-    "known_exceptions": {"errors", "judge", "project"},
+    "known_exceptions": {"errors", "judge", "ledger_file", "project"},
     "scaffold": {"errors", "project", "report"},
 }
 TORCH = {

@@ -650,11 +650,13 @@ def test_known_exceptions_need_a_reason(toy) -> None:
         "V1: [a]\n",
         "V1",
         "V1: [\n",
-        "T1-a-lwo: x\n",
+        "V1: a\nV1: b\n",
+        "V1: a\nT1-a-lwo: x\n",
     ):
         path.write_text(bad)
         with pytest.raises(LedgerError, match=str(path)) as caught:
             known_exceptions(toy.project)
+    assert f"{path}:2: T1-a-lwo:" in str(caught.value)
     assert "did you mean `T1-a-low`?" in str(caught.value)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import yaml
-
-from repro.errors import LedgerError, did_you_mean
+from repro.errors import did_you_mean
 from repro.judge import Verdict
+from repro.ledger_file import Document
 from repro.project import Project
 
 
@@ -15,21 +14,21 @@ def known_exceptions(project: Project) -> dict[str, str]:
     """Return claim id to reason from ``papers/known_exceptions.yaml``; nothing if there is no such file.
 
     Raises:
-        LedgerError: if it is not a mapping of claims there are to a reason each.
+        LedgerError: if it is not a mapping of claims there are to a reason each, with the line.
     """
     path = project.papers / "known_exceptions.yaml"
     if not path.is_file():
         return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LedgerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not all(isinstance(v, str) and v.strip() for v in content.values()):
-        raise LedgerError(f"{path}: must map claim ids to a reason each")
+    document = Document(path)
+    content = {} if document.value is None else document.value
+    if not isinstance(content, dict):
+        document.fail("must map claim ids to a reason each", ())
     known, broken = project.claim_papers()
-    for claim in content:
+    for claim, reason in content.items():
+        if not isinstance(reason, str) or not reason.strip():
+            document.fail("needs a reason, as text", (claim,))
         if claim not in known and not broken:
-            raise LedgerError(f"{path}: there is no claim `{claim}`{did_you_mean(claim, known)}")
+            document.fail(f"there is no claim `{claim}`{did_you_mean(claim, known)}", (claim,))
     return content
 
 

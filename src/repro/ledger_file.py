@@ -33,7 +33,7 @@ class _Loader(yaml.CSafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
 
 
-class _Document:
+class Document:
     """A YAML document as plain values, with the line of every key.
 
     Args:
@@ -85,7 +85,7 @@ class _Document:
         raise LedgerError(f"{self.path}:{self.above + (line or 1)}: {key}: {what}")
 
 
-def _without_tags(location: Location, document: _Document) -> Location:
+def _without_tags(location: Location, document: Document) -> Location:
     """Drop the union tags that pydantic puts into a location, such as ``('claims', 3, 'value', 'margin')``."""
     kept: Location = ()
     for i, part in enumerate(location):
@@ -94,7 +94,7 @@ def _without_tags(location: Location, document: _Document) -> Location:
     return kept
 
 
-def _explain(error: Any, document: _Document) -> tuple[str, Location]:
+def _explain(error: Any, document: Document) -> tuple[str, Location]:
     """Return what is wrong, in our words, and where."""
     at = _without_tags(error["loc"], document)
     if error["type"] == "extra_forbidden":
@@ -111,7 +111,7 @@ def _explain(error: Any, document: _Document) -> tuple[str, Location]:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _validated(model: type[Model], document: _Document) -> Model:
+def _validated(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate(document.value)
     except ValidationError as failure:
@@ -122,7 +122,7 @@ def _validated(model: type[Model], document: _Document) -> Model:
 
 @lru_cache(maxsize=64)
 def _load(path: Path, stamp: tuple[int, int]) -> Ledger:
-    document = _Document(path)
+    document = Document(path)
     ledger = _validated(Ledger, document)
     _check(ledger, document)
     return ledger
@@ -157,7 +157,7 @@ def with_beliefs(ledger: Ledger, path: Path, text: str, above: int, anchor: dict
     Raises:
         LedgerError: with file, line and key, for the first mistake found.
     """
-    document = _Document(path, text, above)
+    document = Document(path, text, above)
     listed = document.value.get("believe") if isinstance(document.value, dict) else None
     for claim in listed if isinstance(listed, list) else []:
         if isinstance(claim, dict):
@@ -186,7 +186,7 @@ def _places(ledger: Ledger) -> Iterator[tuple[Any, Location]]:
         yield deviation, ("deviations", name)
 
 
-def _check(ledger: Ledger, document: _Document) -> None:
+def _check(ledger: Ledger, document: Document) -> None:
     """Check what holds between the parts."""
     for i, table in enumerate(ledger.tables):
         _check_table(table, document, ("tables", i))
@@ -230,7 +230,7 @@ def _check(ledger: Ledger, document: _Document) -> None:
                 document.fail(f"`{moved}` is neither a claim nor a table", ("deviations", name, "moves", j))
 
 
-def _check_table(table: Table, document: _Document, at: Location) -> None:
+def _check_table(table: Table, document: Document, at: Location) -> None:
     """Check that rows and columns are those of the table, and that its cells make claims."""
     for row, cells in table.published.items():
         if row not in table.rows:
@@ -255,7 +255,7 @@ def _check_table(table: Table, document: _Document, at: Location) -> None:
         document.fail("may only speak of {row}, {column} and {value}", (*at, "statement"))
 
 
-def _check_ids(ledger: Ledger, document: _Document) -> None:
+def _check_ids(ledger: Ledger, document: Document) -> None:
     """Check that no two claims have one id, those of the tables' cells included."""
     owners: list[tuple[Location, list[str]]] = [
         *((("tables", i, "id"), [c.id for c in table.claims()]) for i, table in enumerate(ledger.tables)),
@@ -271,7 +271,7 @@ def _check_ids(ledger: Ledger, document: _Document) -> None:
             first[claim_id] = at
 
 
-def _check_measure(ledger: Ledger, item: Any, document: _Document, at: Location) -> None:
+def _check_measure(ledger: Ledger, item: Any, document: Document, at: Location) -> None:
     measure = item.measure
     if measure.experiment not in ledger.experiments:
         document.fail(_suggest(measure.experiment, list(ledger.experiments)), (*at, "measure", "experiment"))
@@ -321,7 +321,7 @@ def _check_measure(ledger: Ledger, item: Any, document: _Document, at: Location)
 
 
 def _check_setting(
-    ledger: Ledger, experiment_name: str, setting: Setting, document: _Document, at: Location
+    ledger: Ledger, experiment_name: str, setting: Setting, document: Document, at: Location
 ) -> None:
     experiment = ledger.experiments[experiment_name]
     for key, value in setting.items():

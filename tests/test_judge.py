@@ -730,6 +730,17 @@ def test_comparisons_are_told_apart_in_words(toy) -> None:
     assert list(comparisons(toy.ledger, claim)) == ["a, level = 70.0", "a, level = 90.0"]
 
 
+def test_a_switch_that_both_sides_set_is_told_of_both(toy) -> None:
+    claim = toy.ledger.claim("O1").model_copy(
+        update={
+            "greater": {},
+            "than": [{"variant": "a"}, {"variant": "b"}],
+            "across": {"variant": ["c", "d"]},
+        }
+    )
+    assert list(comparisons(toy.ledger, claim)) == ["c over a", "c over b", "d over a", "d over b"]
+
+
 def test_tally() -> None:
     assert tally([]) == "no claims"
     verdicts = [

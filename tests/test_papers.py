@@ -15,17 +15,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from string import Template
 
 import pytest
 
-from repro.claims import TIERS
+from repro.claims import TIERS, OrderingClaim
 from repro.errors import DataUnavailable, ReproError
 from repro.evidence import Evidence
 from repro.judge import judge
 from repro.ledger import Ledger
-from repro.plan import jobs
+from repro.plan import comparisons, jobs
 from repro.project import Project, find_project
 from repro.records import Record, read_folder
 from repro.report.drawing import Drawn
@@ -138,6 +139,16 @@ def test_no_two_papers_share_a_claim_id() -> None:
     """`repro explain`, known_exceptions.yaml and JUnit name a claim by its id alone."""
     ids = [claim.id for paper in PROJECT.paper_ids() for claim in PROJECT.ledger(paper).all_claims()]
     assert len(set(ids)) == len(ids), sorted({i for i in ids if ids.count(i) > 1})
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_no_comparison_hides_another(project: Project, paper: str) -> None:
+    """Comparisons are kept by their names: two of one name would be one."""
+    ledger = project.ledger(paper)
+    for claim in ledger.all_claims():
+        if isinstance(claim, OrderingClaim):
+            named = comparisons(ledger, claim)
+            assert len(named) == len(claim.than) * prod(map(len, claim.across.values())), claim.id
 
 
 @pytest.mark.parametrize("paper", PAPERS)

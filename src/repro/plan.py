@@ -121,7 +121,9 @@ def comparisons(
     pairs = {}
     for here in combinations(claim.across):
         for other, says in zip(claim.than, told, strict=True):
-            label = in_words({**says, **here})
+            # Where both sides set one switch, the label needs both values.
+            both = {key: value for key, value in says.items() if key in here}
+            label = " over ".join(in_words(part) for part in ({**says, **here}, both) if part)
             pairs[label] = (
                 arm(ledger, name, base, here, claim.greater, tier=tier, change=change),
                 arm(ledger, name, base, here, other, tier=tier, change=change),

@@ -329,7 +329,12 @@ def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]], over
     no = {name: d.p_outside for name, d in parts.items() if d.p_outside is not None}
     wrong = [name for name, p in zip(no, holm(list(no.values())), strict=True) if p <= ALPHA]
     yes = {name: 1.0 if d.p_equivalence is None else d.p_equivalence for name, d in parts.items()}
-    weakest_first = sorted(yes, key=lambda name: -yes[name])
+
+    def strength(name: str) -> tuple[float, float]:
+        estimate = parts[name].estimate
+        return -yes[name], estimate.value if estimate else 0.0  # many a p is 1 exactly
+
+    weakest_first = sorted(yes, key=strength)
     open_ = [name for name in weakest_first if yes[name] > ALPHA and name not in wrong]
     weakest = weakest_first[0]
     words = {name: f"{name}. {' '.join(d.reasons)}" for name, d in parts.items()}

@@ -116,6 +116,7 @@ class Table(Strict):
         margins: the margin of each column.
         controls: of each row.
         baselines: rows of methods that the paper compares itself with.
+        trouble: row, then column, to what speaks against the test of a cell.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Table(Strict):
     margins: dict[str, Margin]
     controls: dict[str, list[str]] = {}
     baselines: list[str] = []
+    trouble: dict[str, dict[str, str]] = {}
 
     @model_validator(mode="after")
     def _dispersion_is_named(self) -> Self:
@@ -163,6 +165,7 @@ class Table(Strict):
                 controls=self.controls.get(row, []),
                 baseline=row in self.baselines,
                 family=self.id,
+                trouble=self.trouble.get(row, {}).get(column),
             )
             for row, cells in self.published.items()
             for column, value in cells.items()

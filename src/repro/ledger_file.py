@@ -239,10 +239,11 @@ def _check_table(table: Table, document: Document, at: Location) -> None:
             for what, known in (("columns", table.columns), ("margins", table.margins)):
                 if column not in known:
                     document.fail(f"column `{column}` is not in `{what}`", (*at, "published", row, column))
-    for row, cells in table.dispersion.items():
-        for column in cells:
-            if column not in table.published.get(row, {}):
-                document.fail(f"`{row}`, `{column}` is no published number", (*at, "dispersion", row))
+    for key in ("dispersion", "trouble"):
+        for row, cells in getattr(table, key).items():
+            for column in cells:
+                if column not in table.published.get(row, {}):
+                    document.fail(f"`{row}`, `{column}` is no published number", (*at, key, row))
     for row in table.controls:
         if row not in table.published:
             document.fail(_suggest(row, list(table.published)), (*at, "controls", row))

@@ -91,8 +91,10 @@ def zinc_statistics(setting: Mapping[str, Any], seeds: Sequence[int], context: C
     row = {
         "molecules": len(molecules),
         "mean_nodes": float(np.mean([len(m.atoms) for m in molecules])),
+        "smallest": min(len(m.atoms) for m in molecules),
         "largest": max(len(m.atoms) for m in molecules),
         "atom_types": len(set(np.concatenate([m.atoms for m in molecules]).tolist())),
+        "bond_types": len(set(np.concatenate([m.bonds[m.bonds > 0] for m in molecules]).tolist())),
         "median_mae": float(np.mean([abs(m.target - median) for m in sets["test"]])),
     }
     for seed in seeds:

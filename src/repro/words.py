@@ -91,9 +91,9 @@ def printed(claim: Claim) -> str:
         published = claim.published
         decimals = max(0, round(-log10(2 * published.rounding))) if published.rounding else None
         text = number(published.value) if decimals is None else f"{published.value:.{decimals}f}"
-        if published.dispersion is None:
-            return text
-        return f"{text} ± {number(published.dispersion)} ({published.dispersion_kind})"
+        if published.dispersion is not None:
+            text += f" ± {number(published.dispersion)} ({published.dispersion_kind})"
+        return text + " (recalled, not verified)" * (claim.anchor.evidence == "recalled")
     if claim.kind == "threshold":
         return f"{claim.direction} {number(claim.bound)}"
     if claim.kind == "scaling":

@@ -30,12 +30,8 @@ from repro.records import (
     write_record,
 )
 
-NOT_ARITHMETIC = (
-    "commit",
-    "cores",
-    "memory_gib",
-    "freed_memory",
-)  # parts of an environment that change no number
+# Parts of an environment that change no number.
+NOT_ARITHMETIC = ("commit", "cores", "memory_gib", "freed_memory")
 FORGET_DAYS = 30
 
 

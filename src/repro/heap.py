@@ -1,8 +1,7 @@
 """Memory that a training step frees stays with the process, ready for the next step.
 
 The C library gives large blocks back to the system at once, and the next step fetches them anew, zeroed page by page.
-Where a step makes tensors of ten megabytes, that is a third of its time. No result changes but a
-measured time.
+Where a step makes tensors of ten megabytes, that is a third of its time. Nothing changes but times.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from papers.graph_networks.model import InteractionNetwork
 from repro.ensemble import Ensemble
 from repro.nn.topology import Incidence
 from repro.physics import nbody
+from repro.project import Project
 
 SEEDS, SCENES, BODIES, HIDDEN = 3, 96, 6, 150
 RELATION, OBJECT = 6, 3  # features
@@ -141,9 +142,13 @@ def comparisons(root: Path, quick: bool) -> Iterator[Comparison]:
     yield compare(f"{name}, part of its matrix products' rate", repeated(ours), repeated(products), repeats)
 
     scenes, steps = 1000, 10 if quick else 1000
-    bodies = nbody.sample(torch.tensor([0]), "benchmark", scenes, BODIES, 8e4)
+    setting = Project(root).ledger("graph_networks").experiments["baseline"].setting
+    bodies = nbody.sample(torch.tensor([0]), "benchmark", scenes, BODIES, setting["G"])
 
-    simulate = Work(lambda: nbody.simulate(bodies, 8e4, 8.0, steps), units=scenes * steps / 1e6)
+    def run() -> object:
+        return nbody.simulate(bodies, setting["G"], setting["clip"], steps)
+
+    simulate = Work(run, units=scenes * steps / 1e6)
     yield share_of_limit("n-body, a million steps of 6 bodies, share of a minute", simulate, repeats)
 
 

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from papers.gat.gin_step import Answer, Hidden
 from repro import noise, randomness
 from repro.errors import SettingError
 
@@ -295,49 +296,56 @@ class GIN(Lookup):
 
     def logits(self, graphs: Tensor, keep: Tensor | None = None) -> Tensor:
         """See :meth:`Lookup.logits`."""
+        h, scale, shift = self._hidden(graphs)
+        h = torch.relu(torch.addcmul(shift, h, scale))
+        return (h if keep is None else h * keep) @ self.out
+
+    def loss(self, graphs: Tensor, keep: Tensor | None = None) -> Tensor:
+        """See :meth:`Lookup.loss`; without dropout, in blocks that fit a cache."""
+        if keep is not None:
+            return super().loss(graphs, keep)
+        return Answer.apply(*self._hidden(graphs), self.out, graphs, BLOCK)
+
+    def _hidden(self, graphs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries after the second linear layer, ``(B, k, 128)``, and how to normalise them: factor, shift."""
         rows = graphs + self.k * torch.arange(self.k, device=graphs.device)
         pairs, queries = (x @ self.W[0] for x in self.nodes())
         sums = functional.embedding_bag(rows, pairs, mode="sum")
         pairs, queries = pairs + self.b[0], queries + self.b[0]
-        count = None
+        count = torch.bincount(rows.flatten(), minlength=self.k**2).to(pairs.dtype)
+        # Every query meets every graph's sum once: the variance of their sums is the sum of their variances.
+        (var_q, mean_q), (var_s, mean_s) = (torch.var_mean(x, 0, correction=0) for x in (queries, sums))
+        scale, shift = self._affine(self.norm_1, pairs, count, var_q + var_s, mean_q + mean_s)
+        h, var, mean = Hidden.apply(queries * scale + shift, sums * scale, self.W[1], self.b[1], BLOCK)
+        pairs = torch.relu(pairs * scale + shift) @ self.W[1] + self.b[1]
+        return h, *self._affine(self.norm_2, pairs, count, var, mean)
+
+    def _affine(
+        self, norm: nn.BatchNorm1d, pairs: Tensor, count: Tensor, var: Tensor, mean: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return factor and shift of a batch normalisation; in training, of this batch, whose moments are noted.
+
+        Args:
+            norm: holds gain, offset and running moments.
+            pairs: what the k² key nodes have to be normalised, ``count`` times each.
+            count: adds up to the number n of queries.
+            var, mean: over the n queries.
+        """
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.momentum is not None
         if self.training:
-            count = torch.bincount(rows.flatten(), minlength=self.k**2).to(pairs.dtype)
-            # Every query meets every graph's sum once: the variance of their sums is the sum of their variances.
-            (var_q, mean_q), (var_s, mean_s) = (torch.var_mean(x, 0, correction=0) for x in (queries, sums))
-            moments = _moments(pairs, count, var_q + var_s, mean_q + mean_s, rows.numel())
-        scale, shift = _affine(self.norm_1, moments if count is not None else None, 2 * rows.numel())
-        h = torch.relu((queries * scale + shift) + (sums * scale).unsqueeze(1)) @ self.W[1] + self.b[1]
-        if count is not None:
-            pairs = torch.relu(pairs * scale + shift) @ self.W[1] + self.b[1]
-            moments = _moments(pairs, count, *torch.var_mean(h, (0, 1), correction=0), rows.numel())
-        scale, shift = _affine(self.norm_2, moments if count is not None else None, 2 * rows.numel())
-        h = torch.relu(torch.addcmul(shift, h, scale))
-        return (h if keep is None else h * keep) @ self.out
-
-
-Moments = tuple[Tensor, Tensor]
-
-
-def _moments(pairs: Tensor, count: Tensor, var: Tensor, mean: Tensor, n: int) -> Moments:
-    """Return variance and mean over n queries of the given ones and over ``pairs``, each ``count`` times (n in all)."""
-    together = (mean + count @ pairs / n) / 2
-    return (var + (mean - together).square() + count @ (pairs - together).square() / n) / 2, together
-
-
-def _affine(norm: nn.BatchNorm1d, moments: Moments | None, n: int) -> Moments:
-    """Return factor and shift of a batch normalisation, and update its running moments in training."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.momentum is not None
-    if moments is None:
-        var, mean = norm.running_var, norm.running_mean
-    else:
-        var, mean = moments
-        with torch.no_grad():
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(var * n / (n - 1), norm.momentum)
-    scale = norm.weight * torch.rsqrt(var + norm.eps)
-    return scale, norm.bias - mean * scale
+            n = count.sum()
+            together = (mean + count @ pairs / n) / 2
+            var = (var + (mean - together).square() + count @ (pairs - together).square() / n) / 2
+            mean = together
+            with torch.no_grad():
+                norm.running_mean.lerp_(mean, norm.momentum)
+                norm.running_var.lerp_(var * 2 * n / (2 * n - 1), norm.momentum)
+        else:
+            var, mean = norm.running_var, norm.running_mean
+        scale = norm.weight * torch.rsqrt(var + norm.eps)
+        return scale, norm.bias - mean * scale
 
 
 MODELS = ("gat", "gatv2", "gin")

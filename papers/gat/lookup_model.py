@@ -307,7 +307,7 @@ class GIN(Lookup):
         return Answer.apply(*self._hidden(graphs), self.out, graphs, BLOCK)
 
     def _hidden(self, graphs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the queries after the second linear layer, ``(B, k, 128)``, and how to normalise them: factor, shift."""
+        """Return the second linear layer's output ``(B, k, 128)``, and how to normalise it: factor and shift."""
         rows = graphs + self.k * torch.arange(self.k, device=graphs.device)
         pairs, queries = (x @ self.W[0] for x in self.nodes())
         sums = functional.embedding_bag(rows, pairs, mode="sum")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import Ask, Toy
 
+from repro import recompute
+from repro.context import Context
 from repro.errors import RecordDamaged, ReproError
 from repro.evidence import gather
 from repro.freshness import Vouched, is_vouched_for, vouched_file
 from repro.lineage import lineage
 from repro.reference import keep
 from repro.report.readme import BEGIN, END
-from repro.vouch import samples, spread, vouch
+from repro.vouch import Sample, in_time, samples, spread, vouch
 
 LEAD = 'LEAD = {"a": 0.0, "b": 2.0, "c": 2.5}'
 SAME = 'LEAD = dict(zip("abc", (0.0, 2.0, 2.5)))'
@@ -147,6 +151,45 @@ def test_the_sample_takes_no_longer_than_two_minutes_or_is_the_cheapest_setting(
     dear = [replace(record, seconds=500.0 + record.setting["level"]) for record in records]
     (cheapest,) = samples(toy.ledger, dear)
     assert cheapest.setting["level"] == 0.0
+
+
+def test_what_the_earlier_code_has_not_done_in_time_is_left_out(tmp_path: Path) -> None:
+    """Whole chunks only: within one, the seeds that come first are those whose training was short."""
+
+    def slow(setting: dict[str, Any], seeds: list[int], context: Context) -> Iterator[tuple[int, Any]]:
+        for chunk in context.chunks(seeds, 1, largest=2):
+            for seed in chunk:
+                if seed == setting["hangs"]:
+                    time.sleep(60)
+                yield seed, {"accuracy": 1.0 + seed}
+
+    run = {"setting": {"hangs": 5}, "seeds": [0, 1, 2, 3, 4, 5], "seconds": 0.3}
+    assert set(recompute.in_time(slow, run, tmp_path)) == {0, 1, 2, 3}, "4 is of the chunk that was not done"
+    assert not recompute.in_time(slow, {**run, "setting": {"hangs": 0}}, tmp_path)
+    quick = {**run, "setting": {"hangs": None}, "seconds": None}
+    assert set(recompute.in_time(slow, quick, tmp_path)) == {0, 1, 2, 3, 4, 5}
+
+    asked = [Sample("train", "f", {"a": a}, [0, 1, 2], 60.0) for a in range(3)]
+    runs, before = in_time(asked, [{"0": {}, "1": {}}, {}, {"0": {}, "1": {}, "2": {}}])
+    assert [(run.setting["a"], run.seeds, run.seconds) for run in runs] == [
+        (0, [0, 1], None),
+        (2, [0, 1, 2], None),
+    ]
+    assert [len(rows) for rows in before] == [2, 3]
+
+
+def test_an_experiment_of_which_nothing_was_done_in_time_stays_stale(
+    kept: tuple[Toy, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy, head = kept
+    toy.edit(LEAD, SAME, "model.py")
+    monkeypatch.setattr("repro.vouch.MINUTE", 1e-6)
+    monkeypatch.setattr("repro.vouch.PATIENCE", 0.0)
+    entries, said = vouch(toy.project, "toy", head)
+    assert not entries
+    assert stale(toy) == {"train", "growth", "reading"}
+    assert len(said) == 3
+    assert "growth: none of the sample was done" in said[0]
 
 
 def test_command_line(kept: tuple[Toy, str], ask: Callable[..., Ask]) -> None:

@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,23 @@ from repro.records import Record, read_folder, write_atomically
 # At most, per experiment: enough to go through each switch's values, and a few seeds at once, as records are made.
 SETTINGS, SEEDS = 20, 5
 SECONDS = 120.0  # that the records of the sample once took
+# Training in floating point goes another way on another machine, and where it stops by itself that can be ten times as
+# far. What the earlier code has not done in so many times the records' time, and at least a minute, is left out.
+PATIENCE, MINUTE = 2.0, 60.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is computed twice: one setting, the first seeds that the records have of it."""
+    """What is computed twice: one setting, the first seeds that the records have of it.
+
+    ``seconds`` is how long the earlier code may take; None for as long as it needs.
+    """
 
     experiment: str
     function: str
     setting: dict[str, Any]
     seeds: list[int]
+    seconds: float | None
 
 
 def spread(settings: Iterable[dict[str, Any]], most: int) -> list[dict[str, Any]]:
@@ -86,7 +93,9 @@ def samples(ledger: Ledger, records: Sequence[Record]) -> list[Sample]:
             if cost[name] <= left:
                 left -= cost[name]
                 seeds = [run.seed for run in first[name]]
-                chosen.append(Sample(experiment, plan.function, dict(first[name][0].setting), seeds))
+                seconds = max(PATIENCE * cost[name], MINUTE)
+                setting = dict(first[name][0].setting)
+                chosen.append(Sample(experiment, plan.function, setting, seeds, seconds))
     return chosen
 
 
@@ -111,7 +120,7 @@ def _compute(root: Path, harness: Path, paper: str, functions: list[str], runs: 
         "root": str(root),
         "paper": paper,
         "functions": functions,
-        "runs": [{"function": s.function, "setting": s.setting, "seeds": s.seeds} for s in runs],
+        "runs": [asdict(sample) for sample in runs],
     }
     path = os.pathsep.join(str(folder) for folder in (harness, root) if folder.is_dir())
     done = subprocess.run(
@@ -138,6 +147,16 @@ def _difference(before: Any, after: Any, sample: Sample) -> str | None:
                 if repr(a.get(name)) != repr(b.get(name)):
                     return f"seed {seed}, row {i}, {name}: {a.get(name)} before, {b.get(name)} now"
     return None
+
+
+def in_time(asked: Sequence[Sample], earlier: Sequence[Any]) -> tuple[list[Sample], list[Any]]:
+    """Return, of a sample, what the earlier code has done in time, to be computed without a limit, and its answers."""
+    done = [(sample, rows) for sample, rows in zip(asked, earlier, strict=True) if rows]
+    runs = [
+        replace(sample, seeds=[seed for seed in sample.seeds if str(seed) in rows], seconds=None)
+        for sample, rows in done
+    ]
+    return runs, [rows for _, rows in done]
 
 
 @dataclass(frozen=True)
@@ -167,11 +186,11 @@ def _ask_both(
         made = [r for r in stale if is_vouched_for(known, r, then[r.experiment])]
         if not made:
             raise ReproError(f"--since {commit}: no stale record of {paper} was made by its code")
-        runs = samples(ledger, made)
-        before, after = (
-            _compute(root, harness, paper, functions, runs)["rows"]
-            for root, harness in ((tree, old), (project.root, src))
-        )
+        asked = samples(ledger, made)
+        earlier = _compute(tree, old, paper, functions, asked)["rows"]
+        # Decided before today's code has said anything, so that what is left out cannot depend on it.
+        runs, before = in_time(asked, earlier)
+        after = _compute(project.root, src, paper, functions, runs)["rows"]
     return Answers(runs, before, after, then, made)
 
 
@@ -209,6 +228,13 @@ def vouch(
         f"{name}: it measures time, which a change of code may change; run it again"
         for name in sorted({r.experiment for r in found.made if ledger.experiments[r.experiment].alone})
     ]
+    missed = {r.experiment for r in found.made} - {s.experiment for s in found.runs}
+    said += [
+        f"{name}: none of the sample was done in {PATIENCE:g} times its records' time; run it again, or vouch on a "
+        "faster machine"
+        for name in sorted(missed)
+        if not ledger.experiments[name].alone
+    ]
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     today, where = datetime.now(UTC).date().isoformat(), environment(project.root, "cpu", threads)
     triples = list(zip(found.runs, found.before, found.after, strict=True))
@@ -222,6 +248,8 @@ def vouch(
         count = sum(len(s.seeds) for s, _, _ in own)
         entries.append(Vouched(name, found.then[name], now[name], len(own), count, today, where))
     if entries:
+        # Read again: other experiments may have been vouched for beside this one.
+        known = read_vouched(project.reference, paper)
         content = json.dumps([asdict(entry) for entry in [*known, *entries]], indent=1) + "\n"
         write_atomically(vouched_file(project.reference, paper), content.encode())
     return entries, said

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from papers.gat.dictionary import dictionary as graphs_of
 from papers.gat.lookup_model import build
 from papers.gat.model import GAT, GraphAttention, citation_layers
 from papers.gat.ppi_data import structures
@@ -324,3 +325,14 @@ def lookup_parameter_count(setting: Mapping[str, Any], seeds: Sequence[int], con
     count = sum(p.numel() for p in build(setting["model"], 10, 1, "released", 0).parameters())
     for seed in seeds:
         yield seed, {"parameters": count}
+
+
+def lookup_split(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """The share of DictionaryLookup's graphs that are test graphs; 20 % by the text.
+
+    The released code lets int(0.8^(1/k) k²) pairs into training. Were a graph's k pairs drawn one by one, 0.8^(1/k) of
+    them would leave 80 % of the graphs; rounding down takes away from that, most where k is small.
+    """
+    for seed in seeds:
+        data = graphs_of(setting["k"], seed)
+        yield seed, {"test_share": 100 * len(data.test) / (len(data.train) + len(data.test))}

@@ -1,0 +1,56 @@
+"""What no graph network can do, whatever its weights: tell graphs apart that look alike from every node.
+
+Each node of a ring of six and of two triangles has two neighbours that have two neighbours, and so on. A block computes
+the same for all of them, and the sums and means over either graph are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from repro import noise, randomness
+from repro.context import Context
+from repro.nn.graph_network import Attributes, EncodeProcessDecode, MLPShape, Pooling, Widths
+from repro.nn.topology import Incidence
+
+Rows = Iterator[tuple[int, dict[str, float]]]
+
+NODES, STEPS, WIDTH = 6, 3, 16
+NAMES = 4  # numbers per node: through a layer normalisation, one alone is little more than its sign
+RING = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0)]
+# With as many nodes and edges as the ring.
+OTHERS = {
+    "triangles": [(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)],
+    "tadpole": [(0, 1), (1, 2), (2, 0), (2, 3), (3, 4), (4, 5)],
+}
+
+
+def topology(pairs: Sequence[tuple[int, int]]) -> Incidence:
+    """Return the graph of six nodes with an edge either way between each pair."""
+    ends = torch.tensor(pairs).T
+    return Incidence(torch.cat([ends[0], ends[1]]), torch.cat([ends[1], ends[0]]), NODES)
+
+
+@torch.no_grad()
+def look_alike(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """The largest difference of the globals computed for a ring of six and for another graph, over their size.
+
+    Encode-process-decode with random weights, in double precision. ``nodes`` says whether all nodes are given the same
+    or each its own.
+    """
+    pooling = Pooling(*[setting["pooling"]] * 3)
+    shape = MLPShape((WIDTH, WIDTH), layer_norm=True, pooling=pooling)
+    for seed in seeds:
+        model = EncodeProcessDecode(Widths(1, NAMES, 1), Widths(0, 0, WIDTH), shape, seed, setting["variant"])
+        nodes = noise.normal(randomness.key(seed, "nodes"), NODES, NAMES).double()
+        if setting["nodes"] == "equal":
+            nodes = nodes[:1].expand_as(nodes)
+        globe = torch.ones(1, dtype=torch.float64)
+        found = [
+            model.double()(graph, STEPS, Attributes(globe.expand(2 * len(RING), 1), nodes, globe))[-1].globe
+            for graph in (topology(RING), topology(OTHERS[setting["other"]]))
+        ]
+        yield seed, {"told_apart": float((found[0] - found[1]).abs().max() / found[0].abs().max())}

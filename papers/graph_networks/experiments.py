@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from papers.graph_networks.domains import STEPS, TRAINED, Pairs, pairs
 from papers.graph_networks.model import Flat, InteractionNetwork
-from papers.graph_networks.training import Plateau, Rows, draw, each, fit, on, whole
+from papers.graph_networks.training import Plateau, Rows, Sizes, by_size, draw, each, fit, on, whole
 from repro import randomness
 from repro.context import Context, Work
 from repro.ensemble import Ensemble
@@ -22,6 +23,7 @@ SAME_SIZE = {"nbody": (3, 12), "balls": (3, 9), "string": (5, 30)}  # the sizes 
 PINNED = {"string": 1}  # ends, in training; Table 3 tests 0 and 2 at the training size
 NOISED, NOISE = 0.2, 0.05  # share of the examples, and the noise's sd in sd of the data
 NOISE_FULL, NOISE_OFF = 50 / 2000, 250 / 2000  # share of training until which it is full, and from which none
+ROWS = 50_000  # more are slow to sort and change no percentile that matters
 WINDOW = 40 / 2000  # share of training over which the validation error has to fall
 
 
@@ -54,9 +56,10 @@ class Scale:
 
     @classmethod
     def of(cls, values: Tensor) -> Scale:
-        """Return the scale of ``(S, P, K, F)`` per seed and feature."""
-        rows = values.flatten(1, -2)
-        rows = rows[:, :: max(1, rows.shape[1] // 50_000)]
+        """Return the scale of ``(S, P, K, F)`` per seed and feature, from every n-th moment with all that is in it."""
+        # Every n-th of all rows would be the same object of each moment wherever n is a multiple of K.
+        n = max(1, values.shape[1] * values.shape[2] // ROWS)
+        rows = values[:, ::n].flatten(1, -2)
         low, middle, high = rows.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=rows.dtype), 1)
         half = (high - low) / 2
         # A feature that hardly varies, such as a flag, is scaled by its largest deviation.
@@ -91,6 +94,11 @@ def _noise(data: Pairs, seeds: Tensor, step: int, share: float) -> tuple[Tensor,
     normal = (radius * angle.cos()).view(*data.x.shape[:2], 2, *data.x.shape[2:])
     sd = [each(lambda p: p.std((0, 1), keepdim=True), part) for part in (data.x, data.v)]
     return tuple(part + noised * NOISE * sd[i] * normal[:, :, i] for i, part in enumerate((data.x, data.v)))
+
+
+def fade(done: float) -> float:
+    """Return how much of the noise is left when a share ``done`` of the training is."""
+    return min(1.0, max(0.0, (NOISE_OFF - done) / (NOISE_OFF - NOISE_FULL)))
 
 
 Predict = Callable[[Pairs], Tensor]
@@ -148,10 +156,9 @@ def train(
     batch = whole(setting["batch"] * TRAINED[setting["domain"]] / size)
 
     def loss(step: int) -> Tensor:
-        done = step / setting["steps"]
-        fade = min(1.0, max(0.0, (NOISE_OFF - done) / (NOISE_OFF - NOISE_FULL)))
         moments = _at(data, draw(numbers, "batch", step, batch, setting["pairs"]))
-        x, v = _noise(moments, numbers, step, NOISED * fade if setting["noise"] else 0.0)
+        share = NOISED * fade(step / setting["steps"]) if setting["noise"] else 0.0
+        x, v = _noise(moments, numbers, step, share)
         topology, *own = normalised(x, v, moments)
         answer = ensemble(topology, per_seed=own)
         found, effects = answer if penalised else (answer, 0.0)
@@ -190,6 +197,7 @@ def squares(ensemble: Ensemble) -> Tensor:
     return sum((p.square().flatten(1).sum(1) for p in ensemble.parameters.values()), start=torch.zeros(()))
 
 
+@lru_cache(maxsize=8)
 def among_moving(topology: Incidence, moving: int) -> Incidence:
     """Return the topology for effects alone: its receivers all move, its senders are not looked at any more."""
     return Incidence(topology.receiver, topology.receiver, moving)
@@ -202,19 +210,16 @@ def prediction(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
     # An MLP has no other size; other ends are tested at the training size alone.
     if setting["model"] == "mlp" or setting["ends_pinned"] != PINNED.get(domain, setting["ends_pinned"]):
         sizes = (TRAINED[domain],)
-    sizes = tuple(n for n in sizes if n <= max(setting["largest"], sizes[0]))
     transfer = {**setting, "ends_pinned": PINNED.get(domain, setting["ends_pinned"])}
+
+    def trained(
+        setting: Mapping[str, Any], seeds: Sequence[int], sizes: Sequence[int], work: Work
+    ) -> Predict:
+        return train(setting if same_size else transfer, seeds, sizes[0], work)
+
+    plan, within = Sizes([TRAINED[domain]], sizes, sizes), {"largest": max(setting["largest"], sizes[0])}
     for chunk in context.chunks(seeds, bytes_per_seed(setting), largest=3):
-        with on(context.device):
-            by_size = []
-            if same_size:
-                for i, n in enumerate(sizes):
-                    predict = train(setting, chunk, n, context.work.part(i, len(sizes)))
-                    by_size.append(measured(setting, chunk, n, predict))
-            else:
-                predict = train(transfer, chunk, TRAINED[domain], context.work)
-                by_size = [measured(setting, chunk, n, predict) for n in sizes]
-        yield from zip(chunk, (list(rows) for rows in zip(*by_size, strict=True)), strict=True)
+        yield from by_size({**setting, **within}, chunk, context, plan, trained, measured)
 
 
 def bytes_per_seed(setting: Mapping[str, Any]) -> float:

@@ -217,6 +217,16 @@ def test_cap_of_the_swiss_roll(beta: float, expected: float) -> None:
     assert abs(found - expected) < 5 * error + 0.01
 
 
+@pytest.mark.parametrize("schedule", ["learned", "fixed", "released_code"])
+def test_the_cap_is_that_of_the_first_rate_in_use(schedule: str) -> None:
+    setting = {**SWISS, "schedule": schedule}
+    model = swiss.Model(setting, [3])
+    (row,) = swiss.measures(model, setting)
+    first = float(model.process().betas[0, 0].detach())
+    assert (first == pytest.approx(setting["first_beta"], rel=1e-6)) == (schedule != "released_code")
+    assert row["cap"] == pytest.approx(swiss.cap(first, 3)[0], abs=1e-6)
+
+
 def test_heartbeats() -> None:
     data = heartbeats(20)
     assert data.sum().item() == 20

@@ -88,7 +88,8 @@ MODELS = ("gt", "gcn", "gat", "gatedgcn")
 def network(model: str, design: Design, seed: int) -> Network:
     """Return the network of one row of Table 2.
 
-    GCN and GAT read no edge features; GatedGCN starts from a constant where the data has none.
+    GCN and GAT read no edge features; GatedGCN starts from a constant where the data has none. GAT has all its heads
+    in every layer, where the released one has a single head as wide in the last: as many parameters.
     """
     if model == "gt":
         return graph_transformer(design, seed)

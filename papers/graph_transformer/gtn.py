@@ -67,13 +67,22 @@ def _normalised(A: Tensor) -> Tensor:
     return A / A.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
+def _with_diagonal(A: Tensor, value: float) -> Tensor:
+    """Return A with ``value`` all along its diagonal."""
+    eye = torch.eye(A.shape[-1])
+    return A * (1 - eye) + value * eye
+
+
 class GTN(nn.Module):
-    """Z = ‖_c ReLU (D̃_c^-1 Ã_c X W), Ã_c = A_c + I, A_c = Π_l softmax(φ_l,c) · relations (equations 3 to 6).
+    """Z = ‖_c ReLU (D̃_c^-1 Ã_c X W), A_c = Π_l softmax(φ_l,c) · relations (equations 3 to 6).
+
+    As in the released code, Ã_c is A_c with ones on its diagonal, and of three factors and more what has been
+    multiplied so far loses its diagonal and is divided by its rows' sums before the next.
 
     Args:
         relations: R, the identity among them, so that shorter meta-paths than ``length`` can be chosen.
         features, hidden, classes: widths.
-        length: factors of a meta-path, one more than the paper's number of GT layers.
+        length: factors of a meta-path, two or more: one more than the paper's number of GT layers.
         channels: meta-paths side by side.
         learned: False keeps the choice uniform: the comparison without learned meta-paths.
         seed: of the initial weights.
@@ -100,14 +109,14 @@ class GTN(nn.Module):
     def meta_paths(self, relations: Tensor) -> Tensor:
         """Return A_c (channels, N, N)."""
         factors = torch.einsum("lcr,rij->lcij", self.choices.softmax(-1), relations)
-        path = factors[0]
-        for factor in factors[1:]:
-            path = _normalised(path) @ factor
+        path = factors[0] @ factors[1]
+        for factor in factors[2:]:
+            path = _normalised(_with_diagonal(path, 0)) @ factor
         return path
 
     def forward(self, relations: Tensor, X: Tensor) -> Tensor:
         """Return logits (N, classes)."""
-        A = self.meta_paths(relations) + torch.eye(len(X))
+        A = _with_diagonal(self.meta_paths(relations), 1)
         Z = torch.relu(_normalised(A) @ self.W(X))
         return self.out(torch.relu(self.hidden(Z.movedim(0, 1).flatten(1))))
 

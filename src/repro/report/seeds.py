@@ -186,13 +186,17 @@ def _spread(xs: Sequence[float], half: float) -> list[float]:
 
 def drawing(found: Distribution) -> Mapping[str, object]:
     """Return the geometry that the template ``distribution.html`` draws."""
-    means = found.means()
+    means, log = found.means(), found.logarithmic
+
+    def has_a_place(value: float) -> bool:
+        """Whether the axis has it: an interval of one seed has no ends, and of ratios then reaches from 0."""
+        return isfinite(value) and (value > 0 or not log)
+
     ends = [v for values in found.rows.values() for v in values]
-    ends += [x for mean in means.values() for x in mean if isfinite(x)]
+    ends += [x for mean in means.values() for x in mean if has_a_place(x)]
     ends += [x for x in (found.published, *(found.band or ())) if x is not None]
     longest = max(map(len, found.rows))
     left = min(LABELS, RIGHT + LETTER * longest + 10) if longest else RIGHT
-    log = found.logarithmic
     low, high = (log10(min(ends)), log10(max(ends))) if log else (min(ends), max(ends))
     room = 0.04 * (high - low) or 0.5 * max(abs(low), 1.0) * (0.2 if log else 1)
     low, high = low - room, high + room
@@ -214,7 +218,7 @@ def drawing(found: Distribution) -> Mapping[str, object]:
                 "y": y,
                 # Thousands of equal values lie on one spot: it is drawn once.
                 "dots": sorted({(round(a, 1), round(y + b, 1)) for a, b in zip(xs, offsets, strict=True)}),
-                "mean": [x(v) if isfinite(v) else None for v in mean] if mean else None,
+                "mean": [x(v) if has_a_place(v) else None for v in mean] if mean else None,
             }
         )
     bottom = TOP + len(found.rows) * row_height

@@ -270,6 +270,18 @@ def test_run_leaves_out_what_other_records_hold(ask: Ask, toy) -> None:
     assert "no folder" in ask("run", "toy", "--besides", "nowhere").err
 
 
+def test_status_of_a_smoke_run_looks_where_its_records_are(toy, ask) -> None:
+    def growth() -> list[str]:
+        """Experiment, planned, present, and what is missing if anything is."""
+        return next(
+            line for line in ask("status", "toy", "--tier", "smoke").out.splitlines() if "growth" in line
+        ).split()
+
+    assert growth() == ["growth", "2", "0", "2"]
+    assert ask("run", "toy", "--tier", "smoke", "--experiment", "growth").code == 0
+    assert growth() == ["growth", "2", "2"]
+
+
 def test_a_tier_that_a_paper_does_not_have(ask: Ask, toy) -> None:
     answer = ask("run", "toy", "--tier", "long")
     assert answer.code != 0

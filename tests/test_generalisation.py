@@ -245,7 +245,7 @@ def test_a_reference_that_has_learned_nothing_decides_nothing(toy) -> None:
     records = costs(toy, 0.5, 1) + costs(toy, 0.0, 2)
     verdict = one(toy, "G1", records)
     assert verdict.outcome == "inconclusive"
-    assert "not shown to lie below 0.5 at size 4 (0.99" in verdict.reasons[0]
+    assert "not shown to lie below 0.5 at size 4: 0.99" in verdict.reasons[0]
     toy.edit("reference_below: 0.5", "reference_below: 1.5")
     assert one(toy, "G1", records).outcome == "reproduced"
 
@@ -257,7 +257,14 @@ def test_the_nearest_training_sizes_as_reference_must_be_learned() -> None:
     assert not_learned(good, [min(TRAINED) - 1, *TRAINED], {}, [16], 0.5) is None
     found = not_learned(bad, TRAINED, {}, [16], 0.5)
     assert found is not None
-    assert f"at size {max(TRAINED)} (0." in found.reasons[0]
+    assert f"at size {max(TRAINED)}: 0." in found.reasons[0]
+    assert found.idle, "shown to lie above"
+    wide = errors(lambda n: 0.45, spread=0.5)
+    found = not_learned(wide, TRAINED, {}, [16], 0.5)
+    assert found is not None
+    assert not found.idle, "it may or may not"
+    assert found.seeds_needed is not None
+    assert found.seeds_needed > len(wide)
     assert not_learned(bad, TRAINED, {}, [min(TRAINED) - 1], 0.5) is None
 
 

@@ -479,14 +479,6 @@ def test_a_control_that_fails_is_as_it_should_be(toy, mean: float, scale: float,
     assert any("not shown to fail" in r for r in verdict.reasons) == (outcome == "inconclusive")
 
 
-def test_a_control_that_must_pass(toy) -> None:
-    toy.edit("    set: {labels: shuffled}\n", "    set: {labels: shuffled}\n    expect: pass\n")
-    assert one(toy, "V1", train(toy, 80.0) + train(toy, 80.0, labels="shuffled")).outcome == "reproduced"
-    verdict = one(toy, "V1", train(toy, 80.0) + train(toy, 50.0, labels="shuffled"))
-    assert verdict.outcome == "error"
-    assert "must pass, fails" in verdict.reasons[0]
-
-
 def test_a_control_that_was_not_run_is_told(toy) -> None:
     verdict = one(toy, "V1", train(toy, 80.0))
     assert verdict.outcome == "reproduced"

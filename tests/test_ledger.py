@@ -6,12 +6,44 @@ import pytest
 
 from repro.errors import LedgerError, ReproError
 from repro.ledger_file import load_ledger
-from repro.plan import claim_arms, jobs
+from repro.plan import claim_arms, comparisons, jobs
 
 VALUE_V1 = "    published: {value: 80.0}\n"
 
 # name: (text in the toy's ledger, what replaces it, the line's beginning, the key, more words of the message)
 MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
+    "text where a size is": (
+        "    bound: 70.0\n",
+        "    bound: 70.0\n    direction: above\n  - id: H2\n    kind: threshold\n    statement: It costs little.\n"
+        "    anchor: {place: page 2, evidence: paper}\n"
+        "    measure: {experiment: growth, quantity: cost, setting: {size: ten}}\n    bound: 2.0\n",
+        "    measure: {experiment: growth, quantity: cost, setting: {size: ten}}",
+        "claims.3.measure.setting.size",
+        ["`size` is a number", "ten"],
+    ),
+    "no size where there are many": (
+        "    bound: 70.0\n",
+        "    bound: 70.0\n    direction: above\n  - id: H2\n    kind: threshold\n    statement: It costs little.\n"
+        "    anchor: {place: page 2, evidence: paper}\n"
+        "    measure: {experiment: growth, quantity: cost, setting: {power: 2.0}}\n    bound: 2.0\n",
+        "    measure: {experiment: growth, quantity: cost, setting: {power: 2.0}}",
+        "claims.3.measure.setting",
+        ["must say at which `size`"],
+    ),
+    "nothing to go across": (
+        "    across: {level: [70.0, 90.0]}\n",
+        "    across: {level: []}\n",
+        "    across:",
+        "claims.1.across.level",
+        ["a value"],
+    ),
+    "unknown baseline": (
+        "    n: 10\n",
+        "    n: 10\n    baselines: [aa]\n",
+        "    baselines:",
+        "tables.0.baselines.0",
+        ["aa", "a, b"],
+    ),
     "unknown key at the top": (
         "controls:\n",
         "contrlos: {}\ncontrols:\n",
@@ -417,6 +449,33 @@ def test_mistake_names_file_line_and_key(toy, mistake: str) -> None:
         if word.startswith("line {"):
             word = f"line {line_of(text, word[6:-1])}"
         assert word in message, message
+
+
+def test_a_tier_that_overwrites_what_is_compared(toy) -> None:
+    text = toy.edit("      full: {seeds: 10}\n", "      full: {seeds: 10, set: {variant: b}}\n")
+    with pytest.raises(
+        LedgerError, match=r"claims\.1: at the full tier both sides .* are the same run"
+    ) as caught:
+        load_ledger(toy.file)
+    assert f":{line_of(text, '  - id: O1')}:" in str(caught.value)
+
+
+def test_a_deviation_that_a_tier_overwrites(toy) -> None:
+    ordering = toy.file.read_text()
+    ordering = ordering[ordering.index("  - id: O1\n") : ordering.index("  - id: H1\n")]
+    toy.edit(ordering, "")
+    toy.edit("      full: {seeds: 10}\n", "      full: {seeds: 10, set: {variant: b}}\n")
+    with pytest.raises(LedgerError, match=r"deviations\.variant: at the full tier both sides"):
+        load_ledger(toy.file)
+
+
+def test_two_switches_of_one_text_are_two_comparisons(toy) -> None:
+    toy.edit("      variant: a\n    choices:", "      variant: a\n      other: a\n    choices:")
+    toy.edit(
+        "    than: [{variant: a}]\n    across: {level: [70.0, 90.0]}\n",
+        "    than: [{variant: c}, {other: c}]\n",
+    )
+    assert len(comparisons(toy.ledger, toy.ledger.claim("O1"))) == 2
 
 
 def test_table_id_twice(toy) -> None:

@@ -326,14 +326,16 @@ def test_a_function_that_is_not_there_is_told_at_once(toy) -> None:
 
 
 def test_altered_data_costs_no_other(toy) -> None:
+    """And blocks before a run as after it."""
     toy.give_data()
     (toy.root / "data" / "corpus" / "text").write_text("9")
+    assert toy.verdicts()["D1"].outcome == "blocked"
     outcome = toy.run("quick")
-    (message,) = outcome.failed.values()
+    (message,) = outcome.blocked.values()
     assert "md5 expected" in message
     assert "text" in message
     assert len(outcome.written) == 35
-    assert toy.verdicts()["D1"].outcome == "error"
+    assert toy.verdicts()["D1"].outcome == "blocked"
 
 
 def test_data_that_cannot_be_had_blocks_what_needs_it(toy) -> None:

@@ -126,6 +126,12 @@ def test_a_budget_ends_it(toy) -> None:
     assert [v.claim for v in found.open] == ["V1"]
 
 
+def test_what_did_not_grow_keeps_the_full_level(toy) -> None:
+    toy.write_records([toy.record("train", s, {"accuracy": 80.0}) for s in range(2)])
+    assert grow(toy, toy.progress, claim_id="H1", budget=0.0).looks == []
+    assert read_levels(toy.folder, "toy") == {}
+
+
 def test_verdicts_on_grown_records_keep_their_level(toy) -> None:
     """Ten seeds with p between LEVEL and ALPHA: reproduced if their number was fixed, open if they grew."""
     x = np.arange(10.0) - 4.5

@@ -18,7 +18,7 @@ from repro.records import write_parquet
 from repro.report.badges import message
 from repro.report.changes import Change, compare, since_last_build
 from repro.report.notebook import Report
-from repro.report.seeds import distribution, drawing, ratio_ticks, ticks
+from repro.report.seeds import Distribution, distribution, drawing, ratio_ticks, ticks
 from repro.report.site import write_site
 
 EVIL = '<script>alert("x")</script>'
@@ -281,6 +281,15 @@ def test_equal_values_still_have_an_axis(toy) -> None:
     found = distribution(report.sources["yours"], toy.ledger.claim("A1"), report.verdicts["yours"]["A1"])
     assert found is not None
     assert len(drawing(found)["ticks"]) > 1
+
+
+def test_an_interval_of_one_seed_has_no_ends_to_draw() -> None:
+    """Of a ratio it reaches from nought to infinity."""
+    found = Distribution({"size 12": [1.5, 1.6], "size 24": [2.5]}, "ratio", 2.0, logarithmic=True)
+    one, single = drawing(found)["rows"]
+    assert None not in one["mean"]
+    assert single["mean"][1:] == [None, None]
+    assert np.isfinite(single["mean"][0])
 
 
 def test_badges(built: Path, toy) -> None:

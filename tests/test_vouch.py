@@ -93,6 +93,15 @@ def test_a_chain_of_changes(kept: tuple[Toy, str]) -> None:
     (origin,) = lineage(evidence, toy.ledger.claim("H1"), "full")
     assert len(origin.vouched) == 2
     assert "equal to the last bit" in origin.vouched[0]
+    toy.run("full")
+    keep(toy.project, "toy", toy.folder)
+    assert toy.ledger, "its records were made before the changes, and stay"
+    made_today = replace(
+        gather(toy.project, toy.ledger, toy.project.reference),
+        records=[replace(r, code=entries[0].after) for r in evidence.records],
+    )
+    (origin,) = lineage(made_today, toy.ledger.claim("H1"), "full")
+    assert origin.vouched == [], "today's records went through no change"
 
 
 def test_a_commit_that_made_no_record(kept: tuple[Toy, str]) -> None:
@@ -159,15 +168,16 @@ def test_what_the_earlier_code_has_not_done_in_time_is_left_out(tmp_path: Path) 
     def slow(setting: dict[str, Any], seeds: list[int], context: Context) -> Iterator[tuple[int, Any]]:
         for chunk in context.chunks(seeds, 1, largest=2):
             for seed in chunk:
-                if seed == setting["hangs"]:
-                    time.sleep(60)
+                if seed == setting["ends_at"]:
+                    raise recompute.OutOfTime
                 yield seed, {"accuracy": 1.0 + seed}
 
-    run = {"setting": {"hangs": 5}, "seeds": [0, 1, 2, 3, 4, 5], "seconds": 0.3}
+    run = {"setting": {"ends_at": 5}, "seeds": [0, 1, 2, 3, 4, 5], "seconds": None}
     assert set(recompute.in_time(slow, run, tmp_path)) == {0, 1, 2, 3}, "4 is of the chunk that was not done"
-    assert not recompute.in_time(slow, {**run, "setting": {"hangs": 0}}, tmp_path)
-    quick = {**run, "setting": {"hangs": None}, "seconds": None}
-    assert set(recompute.in_time(slow, quick, tmp_path)) == {0, 1, 2, 3, 4, 5}
+    assert not recompute.in_time(slow, {**run, "setting": {"ends_at": 0}}, tmp_path)
+    assert set(recompute.in_time(slow, {**run, "setting": {"ends_at": None}}, tmp_path)) == {0, 1, 2, 3, 4, 5}
+    with pytest.raises(recompute.OutOfTime), recompute.at_most(0.01):
+        time.sleep(60)
 
     asked = [Sample("train", "f", {"a": a}, [0, 1, 2], 60.0) for a in range(3)]
     runs, before = in_time(asked, [{"0": {}, "1": {}}, {}, {"0": {}, "1": {}, "2": {}}])

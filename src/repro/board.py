@@ -108,8 +108,10 @@ def print_explanation(evidence: Evidence, claim_id: str, where: str) -> None:
     for effect in effects(evidence):
         if effect.estimate and {claim.id, claim.family} & set(ledger.deviations[effect.deviation].moves):
             size = change(effect.estimate, ledger.quantities[effect.quantity].unit)
-            where = f"{effect.deviation} = {effect.alternative} on {effect.where}"
-            line("deviation", f"{where}: {size}, n = {effect.estimate.n}")
+            at = f" on {effect.where}" if effect.where else ""
+            line(
+                "deviation", f"{effect.deviation} = {effect.alternative}{at}: {size}, n = {effect.estimate.n}"
+            )
     _print_records(console, evidence, claim_id, verdict)
     line("again", command(ledger, claim, verdict.tier))
 

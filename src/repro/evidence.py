@@ -17,6 +17,8 @@ from repro.project import Project
 from repro.records import Record, RecordDamaged, read_folder, read_levels, read_problems
 from repro.statistics import Outcome
 
+NO_RUNS = "no runs yet"
+
 
 @dataclass
 class Evidence:
@@ -100,7 +102,7 @@ class Evidence:
         if key in self._stale_arms:
             whys = self._stale_arms[key]
             return Outcome.not_run, f"{len(whys)} records are stale and do not count: {whys[0]}"
-        return Outcome.not_run, "no runs yet"
+        return Outcome.not_run, NO_RUNS
 
 
 def _unavailable(project: Project, ledger: Ledger) -> dict[str, str]:

@@ -143,6 +143,7 @@ def _combine(tests: Mapping[float, Decision], limit: float, reasons: Sequence[st
         p_equivalence=yes[weakest] if len(no) == len(tests) else None,
         p_outside=min(1.0, len(no) * min(no.values())) if no else None,
         seeds_needed=tests[weakest].seeds_needed if outcome is Outcome.inconclusive else None,
+        where=f"at {weakest:g}",
     )
 
 
@@ -201,13 +202,16 @@ def judge_breaks(
         parts.items(), key=lambda part: 1.0 if part[1].p_equivalence is None else part[1].p_equivalence
     )
     if len(parts) > 1:
-        reasons.append(f"The ratio given is that of the arm that breaks least: {least or 'as claimed'}.")
+        reasons.append(
+            f"The ratio given is that {weakest.where} in the arm that breaks least: {least or 'as claimed'}."
+        )
     overall = Outcome.contradicted if gone else Outcome.reproduced if kept else Outcome.inconclusive
     return replace(
         weakest,
         outcome=overall,
         reasons=tuple(reasons),
         n=min(d.n for d in parts.values()),
+        where=f"{weakest.where}, {least or 'as claimed'}" if len(parts) > 1 else weakest.where,
         p_outside=min(1.0, len(out) * min(out.values())) if out else None,
     )
 
@@ -216,6 +220,8 @@ def not_learned(
     errors: Errors, trained: Sequence[float], same_size: Errors, sizes: Sequence[float], bound: float
 ) -> Decision | None:
     """Return an inconclusive decision unless every reference error is shown to lie below ``bound``; else None.
+
+    Where one is shown to lie above it, nothing was learned there: then the decision is ``idle``.
 
     Args:
         errors: of the model under test; unless ``same_size`` is given, the reference are its errors at the training
@@ -228,18 +234,27 @@ def not_learned(
     reference, at = same_size, set(sizes)
     if not same_size:
         reference, at = errors, {t for size in sizes for t in _nearest(trained, size)}
-    open_ = []
+    tests: dict[float, Decision | None] = {}
     for size in sorted(at):
         logs = [_logarithm(curve[size]) for curve in reference.values() if size in curve]
-        if not logs or _test(logs, bound, "below").outcome is not Outcome.reproduced:
-            open_.append(f"{size:g}" + (f" ({exp(float(np.mean(logs))):.3g})" if logs else " (no runs)"))
-    if not open_:
+        test = _test(logs, bound, "below") if logs else None
+        if test is None or test.outcome is not Outcome.reproduced:
+            tests[size] = test
+    if not tests:
         return None
-    why = f"The reference's own error is not shown to lie below {bound:g} at size {', '.join(open_)}: "
+    listed = "; ".join(_told(size, test) if test else f"{size:g}: no runs" for size, test in tests.items())
+    needed = [test.seeds_needed if test else None for test in tests.values()]
+    idle = any(test is not None and test.outcome is Outcome.contradicted for test in tests.values())
+    why = (
+        f"The reference's own error is not shown to lie below {bound:g} at size {listed} (90 % interval): its ratio "
+        "may be that of networks that learned nothing."
+    )
     return Decision(
         Outcome.inconclusive,
         n=len(errors),
-        reasons=(why + "its ratio may be that of networks that learned nothing.",),
+        reasons=(why,),
+        seeds_needed=None if idle or None in needed else max(n for n in needed if n is not None),
+        idle=idle,
     )
 
 

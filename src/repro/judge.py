@@ -25,7 +25,7 @@ from repro.claims import (
     Tier,
     ValueClaim,
 )
-from repro.evidence import Evidence
+from repro.evidence import NO_RUNS, Evidence
 from repro.ledger import Ledger, TierPlan
 from repro.plan import Arm, claim_arms, comparisons, generalisation_arms
 from repro.statistics import ALPHA, Decision, Outcome
@@ -43,6 +43,7 @@ class Verdict:
         published: the printed number, bound or slope; None where the claim has none.
         measured: our mean, smallest difference, slope or count, in the quantity's unit.
         interval: of ``measured``, widened by the published value's own uncertainty where it has any.
+        where: which of several ``measured`` is of, in words: a size, an arm.
         controls: outcome of the claim's test on each control's runs.
         records: ids of the records of the claim's own arms.
     """
@@ -63,6 +64,7 @@ class Verdict:
     p_equivalence: float | None = None
     p_outside: float | None = None
     seeds_needed: int | None = None
+    where: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values; what is not finite becomes None."""
@@ -95,7 +97,7 @@ def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     for tier, plan in _tiers(evidence, claim).items():
         fewest, own = _fewest(evidence, claim, tier), _settings(evidence.ledger, claim, tier)
         if fewest >= (plan.seeds if own in before else max(1, min(seeds, plan.seeds))):
-            chosen, seeds = tier, min(fewest, plan.seeds) if _supported(evidence.ledger, claim, tier) else 0
+            chosen, seeds = tier, fewest if _supported(evidence.ledger, claim, tier) else 0
         before.append(own)
     return chosen
 
@@ -276,12 +278,17 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
     try:
         decision = decide(evidence, claim, tier)
         controls = {
-            control: decide(evidence, claim, tier, ledger.controls[control].set).outcome
+            control: _outcome_of_control(decide(evidence, claim, tier, ledger.controls[control].set))
             for control in _run_controls(evidence, claim, tier)
         }
     except ValueError as error:
         return replace(verdict, outcome=Outcome.error, reasons=[str(error)]), None
     return replace(verdict, controls={c: str(o) for c, o in controls.items()}), decision
+
+
+def _outcome_of_control(decision: Decision) -> Outcome:
+    """Return a control's outcome; one whose networks are shown to have learned nothing fails, as it must."""
+    return Outcome.contradicted if decision.idle else decision.outcome
 
 
 def _failure(evidence: Evidence, claim: Claim, tier: Tier) -> str | None:
@@ -303,7 +310,12 @@ def _why_no_tier(evidence: Evidence, claim: Claim) -> tuple[Outcome, str]:
         if not evidence.of(arm)
     ]
     stopped = [why for why in whys if why[0] is not Outcome.not_run]
-    return next(iter([*stopped, *whys]), (Outcome.not_run, "no tier that counts runs its experiment"))
+    outcome, why = next(iter([*stopped, *whys]), (Outcome.not_run, "no tier that counts runs its experiment"))
+    plans = evidence.ledger.experiments[claim.measure.experiment].tiers
+    kept = [tier for tier in _tiers(evidence, claim)]
+    if why == NO_RUNS and kept and any(tier in plans and tier not in kept for tier in JUDGED_TIERS):
+        why += f" at the {' or '.join(kept)} tier, for which it is kept: shorter runs say nothing of it"
+    return outcome, why
 
 
 def _run_controls(evidence: Evidence, claim: Claim, tier: Tier) -> list[str]:
@@ -332,14 +344,12 @@ def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision:
         reasons.append("Times of one machine: its repeats say nothing of another.")
     holds = (Outcome.reproduced, Outcome.better)
     for control in claim.controls:
-        expected = evidence.ledger.controls[control].expect
         if control not in verdict.controls:
             reasons.append(f"the control `{control}` has not been run")
-        elif (verdict.controls[control] in holds) != (expected == "pass"):
-            did = "passes too" if expected == "fail" else "fails"
+        elif verdict.controls[control] in holds:
             outcome = Outcome.error
-            reasons.insert(0, f"void: the control `{control}`, which must {expected}, {did}")
-        elif expected == "fail" and outcome in holds and verdict.controls[control] == "inconclusive":
+            reasons.insert(0, f"void: the control `{control}`, which must fail, passes too")
+        elif outcome in holds and verdict.controls[control] == "inconclusive":
             reasons.append(f"the control `{control}` does not hold, but is not shown to fail either")
     return replace(
         verdict,
@@ -350,6 +360,7 @@ def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision:
         p_equivalence=decision.p_equivalence,
         p_outside=decision.p_outside,
         seeds_needed=decision.seeds_needed,
+        where=decision.where,
         **_measured(claim, decision, evidence, tier),
     )
 

@@ -173,14 +173,10 @@ class Table(Strict):
 
 
 class Control(Strict):
-    """A run that must fail, or must succeed: the claim's own arms with ``set`` changed.
-
-    A claim that its failing control passes as well is void.
-    """
+    """A run that must fail: the claim's own arms with ``set`` changed. A claim that holds there as well is void."""
 
     meaning: str
     set: Setting
-    expect: Literal["fail", "pass"] = "fail"
 
 
 class Deviation(Strict):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from repro.claims import Claim, Tier
 from repro.evidence import Evidence
+from repro.freshness import Vouched
 from repro.ledger import Ledger
 from repro.plan import Arm, claim_arms, differing, setting_hash
+from repro.records import Record
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,7 @@ def _origin(evidence: Evidence, arm: Arm) -> Origin:
         vouched=[
             f"changed from {v.before} to {v.after} without changing a number: {v.records} records of {v.settings} "
             f"settings were computed with both on {v.date} and are equal to the last bit"
-            for v in evidence.vouched
-            if v.experiment == arm.experiment and records
+            for v in _passed_through(evidence, records)
         ],
         data=sorted({f"{name} {md5}" for r in records for name, md5 in r.data.items()}),
         environments=list(dict.fromkeys(environment_in_words(r.environment) for r in records)),
@@ -62,6 +63,16 @@ def _origin(evidence: Evidence, arm: Arm) -> Origin:
         if records
         else "",
     )
+
+
+def _passed_through(evidence: Evidence, records: Sequence[Record]) -> list[Vouched]:
+    """Return the changes of code that lie between the records and today; they are noted in the order of time."""
+    codes, passed = {(r.experiment, r.code) for r in records}, []
+    for change in evidence.vouched:
+        if (change.experiment, change.before) in codes:
+            codes.add((change.experiment, change.after))
+            passed.append(change)
+    return passed
 
 
 def _counted(seeds: list[int]) -> str:

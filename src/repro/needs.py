@@ -45,7 +45,7 @@ def _need(evidence: Evidence, verdict: Verdict) -> Need:
             claim.id, verdict.outcome, 0, None, None, why="no runs whose spread could tell: run a tier first"
         )
     if verdict.seeds_needed is None:
-        why = verdict.reasons[-1] if verdict.p_outside is None else next(
+        why = verdict.reasons[0] if verdict.p_outside is None else next(
             (r for r in verdict.reasons if r.startswith(("Alone", "Even"))), verdict.reasons[0]
         )  # fmt: skip
         return Need(claim.id, verdict.outcome, verdict.n, None, None, why=why)

@@ -124,6 +124,8 @@ def comparisons(
             # Where both sides set one switch, the label needs both values.
             both = {key: value for key, value in says.items() if key in here}
             label = " over ".join(in_words(part) for part in ({**says, **here}, both) if part)
+            if label in pairs:  # text says by itself what it is, but two switches may have one text
+                label = ", ".join(f"{key} = {value}" for key, value in {**says, **here}.items())
             pairs[label] = (
                 arm(ledger, name, base, here, claim.greater, tier=tier, change=change),
                 arm(ledger, name, base, here, other, tier=tier, change=change),

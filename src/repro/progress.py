@@ -15,7 +15,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from repro.plan import Job
+from repro.plan import Job, in_words
+
+
+def _varying(jobs: Sequence[Job]) -> dict[str, set[str]]:
+    """Return for each experiment the switches in which its jobs differ: what a reader tells them apart by."""
+    found: dict[str, set[str]] = {}
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.experiment, job)
+        differ = {key for key, value in job.setting.items() if value != other.setting.get(key)}
+        found.setdefault(job.experiment, set()).update(differ)
+    return found
 
 
 class Bar:
@@ -34,6 +45,7 @@ class Bar:
         )
         self.total = self.before = self.now = 0.0
         self.sizes: dict[str, int] = {}
+        self.varies: dict[str, set[str]] = {}
         self.spoke = time.monotonic()
         self.first: tuple[float, float] | None = None  # when it was first heard of, and what was done by then
 
@@ -47,6 +59,7 @@ class Bar:
     def start(self, jobs: Sequence[tuple[Job, int]]) -> None:
         """Take each job with the number of seeds it still lacks."""
         self.sizes = {job.name: seeds for job, seeds in jobs}
+        self.varies = _varying([job for job, _ in jobs])
         self.total = sum(self.sizes.values())
         self.task = self.bar.add_task(self.label, total=self.total)
         if not self.total:
@@ -57,8 +70,9 @@ class Bar:
         self.before += self.now
         self.now = 0.0
         self.current = self.sizes[job.name]
-        where = " ".join(str(v) for k, v in job.setting.items() if k in ("dataset", "propagation", "split"))
-        self.bar.update(self.task, description=f"{self.label} {job.experiment} {where}")
+        varies = self.varies.get(job.experiment, set())
+        where = in_words({key: value for key, value in job.setting.items() if key in varies})
+        self.bar.update(self.task, description=f"{self.label} {job.experiment} {where:.40}".rstrip())
 
     def done(self, seeds: float) -> None:
         """So many seeds of the current job are done, fractions included."""

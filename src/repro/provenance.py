@@ -93,6 +93,13 @@ def _read(path: Path, package: str, stamp: int) -> tuple[str, frozenset[str]]:
     return hashlib.sha256(repr(_describe(tree)).encode()).hexdigest(), frozenset(_imports(tree, package))
 
 
+@lru_cache(maxsize=512)
+def _does_something(path: Path, stamp: int) -> bool:
+    """Whether a module has more than a docstring."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(not _is_docstring(node) for node in body)
+
+
 def code_modules(module: str, root: Path) -> dict[str, str]:
     """Return the modules of harness and papers that ``module`` imports, directly or not, with their hashes."""
     found: dict[str, str] = {}
@@ -105,6 +112,10 @@ def code_modules(module: str, root: Path) -> dict[str, str]:
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         found[name], imports = _read(path, package, path.stat().st_mtime_ns)
         waiting.extend(imports)
+        # Python runs the packages that a module lies in as well; most of them are empty.
+        above = name.rpartition(".")[0]
+        if above and (folder := _source(above, root)) and _does_something(folder, folder.stat().st_mtime_ns):
+            waiting.append(above)
     return found
 
 

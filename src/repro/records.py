@@ -229,6 +229,17 @@ def read_levels(folder: Path, paper: str) -> dict[str, float]:
 
 def note_levels(folder: Path, paper: str, levels: dict[str, float]) -> None:
     """Add experiments to the note; one that is there keeps the stricter level."""
+    from filelock import FileLock
+
+    if not levels:
+        return
+    path = levels_file(folder, paper)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # another run on the same folder may have something to note
+        _add_levels(folder, paper, levels)
+
+
+def _add_levels(folder: Path, paper: str, levels: dict[str, float]) -> None:
     known = read_levels(folder, paper)
     merged = known | {name: min(level, known.get(name, level)) for name, level in levels.items()}
     if merged != known:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from repro.context import Context, available_memory
-from repro.errors import DataUnavailable, ReproError
+from repro.errors import DataCorrupt, DataUnavailable, ReproError
 from repro.freshness import read_vouched, staleness
 from repro.heap import give_back, keep_freed
 from repro.ledger import Ledger
@@ -142,7 +142,7 @@ def run(
             pinned = ledger.experiments[job.experiment].device == "cpu"
             here = (processor, processor) if pinned else (machine, processor)
             _run_job(project, ledger, job, seeds, folder, codes[job.experiment], here, progress, outcome)
-        except DataUnavailable as missing:
+        except (DataUnavailable, DataCorrupt) as missing:
             outcome.blocked[job.name] = str(missing)
             progress.say(f"blocked: {job.name}: {missing}")
         except Exception as error:

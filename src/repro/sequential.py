@@ -89,7 +89,6 @@ def until_settled(
     planned = jobs(ledger, tier, only, claim_id)
     every = {c.id for c in ledger.all_claims()}
     asked = {need.partition(" (control ")[0] for job in planned for need in job.needed_by} & every
-    note_levels(folder, ledger.paper.id, {job.experiment: LEVEL for job in planned})
     found, claims, began = Settled(), asked, time.monotonic()
     for look in LOOKS:
         todo = _wanted(planned, claims, look)
@@ -101,6 +100,7 @@ def until_settled(
         if budget is not None and time.monotonic() - began + predicted > budget:
             found.stopped = f"{look} seeds would take about {predicted:.0f} s, more than the budget has left"
             break
+        note_levels(folder, ledger.paper.id, {job.experiment: LEVEL for job in todo})
         with progress(f"{ledger.paper.id}, {look} seeds") as shown:
             outcome: Ran = run(project, ledger, todo, folder, device=device, threads=threads, progress=shown)
         found.failed |= outcome.failed

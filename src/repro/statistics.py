@@ -88,6 +88,8 @@ class Decision:
     estimate: ours − published (value), a − b (difference; the weakest of an ordering), our mean (threshold),
     the slope, or the lead of the claimed peak. p_equivalence: p-value of the test that says `reproduced` at
     ALPHA or less; p_outside: of the one that says `outside_means`. Both None where nothing could be tested.
+    where: which of several the estimate is of, in words. idle: whether what is compared with is shown to have learned
+    nothing.
     """
 
     outcome: Outcome
@@ -100,6 +102,8 @@ class Decision:
     p_outside: float | None = None
     seeds_needed: int | None = None
     outside_means: Outcome = Outcome.contradicted
+    where: str = ""
+    idle: bool = False
 
 
 def finite(x: Values, what: str = "values", ndim: int = 1) -> NDArray[np.float64]:

@@ -118,7 +118,8 @@ def found(claim: Claim, verdict: Verdict, ledger: Ledger) -> str:
     if verdict.measured is None:
         return ""
     worst = "at worst " if claim.kind == "property" and verdict.n > 1 else ""
-    return f"{worst}{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
+    value = f"{worst}{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
+    return f"{value} {verdict.where}".strip()
 
 
 def duration(seconds: float | None) -> str:

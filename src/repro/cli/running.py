@@ -150,10 +150,10 @@ def run(
     if budget is not None and not until_settled:
         raise ReproError("--budget belongs to --until-settled")
     if until_settled:
-        if seeds is not None or set_ or deviation or tier is TierName.smoke:
+        if seeds is not None or set_ or deviation or besides or tier is TierName.smoke:
             raise ReproError("--until-settled asks for claims, with its own number of seeds and the ledger's "
-                             "settings: give no --seeds, --set or --deviation, and no smoke tier, which supports no "
-                             "verdict")  # fmt: skip
+                             "settings: give no --seeds, --set, --deviation or --besides, and no smoke tier, which "
+                             "supports no verdict")  # fmt: skip
         _run_until_settled(project, ledger, tier, folder, experiment, claim, budget, device, threads)
         return
     try:
@@ -238,10 +238,15 @@ def status(
     Example: repro status gat --tier full --records reference
     """
     from repro.board import print_status
+    from repro.evidence import gather
 
     project = the_project()
     for name in papers_named(project, paper):
-        print_status(project, evidence_of(project, name, records), tier.value)
+        if records == "local":  # of a smoke run they are elsewhere
+            found = gather(project, project.ledger(name), project.records_of(tier.value))
+        else:
+            found = evidence_of(project, name, records)
+        print_status(project, found, tier.value)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from repro.claims import Claim
+from repro.claims import Claim, GeneralisationClaim
 from repro.judge import Verdict
 from repro.ledger import Ledger
 from repro.words import found, printed, tally
@@ -20,17 +20,23 @@ KINDS = {
     "threshold": "bounds",
     "scaling": "growth laws",
     "curve": "shapes of curves",
-    "generalisation": "generalisation in size",
+    "generalisation, holds": "claims that a size carries over",
+    "generalisation, breaks": "claims that a size does not carry over",
     "property": "properties",
     "audit": "audits",
 }
 
 
-def _reproduced(every: Sequence[Verdict]) -> str:
+def _kind(claim: Claim) -> str:
+    """Return a claim's kind; that a size carries over and that it does not are two."""
+    return f"{claim.kind}, {claim.expect}" if isinstance(claim, GeneralisationClaim) else claim.kind
+
+
+def _reproduced(ledger: Ledger, every: Sequence[Verdict]) -> str:
     """Return how many claims of each kind hold: ``21 of 27 values``."""
     parts = []
     for kind, name in KINDS.items():
-        all_of_kind = [v for v in every if v.kind == kind]
+        all_of_kind = [v for v in every if _kind(ledger.claim(v.claim)) == kind]
         held = sum(v.outcome == "reproduced" for v in all_of_kind)
         if held:
             parts.append(f"{held} of {len(all_of_kind)} {name}")
@@ -68,7 +74,7 @@ def by_outcome(
             f"Better than published: “{claim.statement}”: printed {printed(claim)}, found {found(claim, v, ledger)}."
         ),
     )
-    texts["reproduced"] = [f"Reproduced: {_reproduced(every)}."] if groups.get("reproduced") else []
+    texts["reproduced"] = [f"Reproduced: {_reproduced(ledger, every)}."] if groups.get("reproduced") else []
     tell("blocked", lambda v, claim: f"Blocked: “{claim.statement}”: {v.reasons[0]}")
     missing = len(groups.get("not_run", []))
     texts["not_run"] = [f"{missing} claims have not been run in these records."] if missing else []

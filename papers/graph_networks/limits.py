@@ -1,7 +1,8 @@
-"""What no graph network can do, whatever its weights: tell graphs apart that look alike from every node.
+"""What no graph network can do, whatever its weights: tell graphs apart that look alike, and see beyond its reach.
 
 Each node of a ring of six and of two triangles has two neighbours that have two neighbours, and so on. A block computes
-the same for all of them, and the sums and means over either graph are equal.
+the same for all of them, and the sums and means over either graph are equal. And in one step of a core what a node
+knows gets one edge further (through the globals, what all know together gets everywhere).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from papers.graph_networks.demo_tasks import shortest_path
 from repro import noise, randomness
 from repro.context import Context
 from repro.nn.graph_network import Attributes, EncodeProcessDecode, MLPShape, Pooling, Widths
@@ -54,3 +56,12 @@ def look_alike(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
             for graph in (topology(RING), topology(OTHERS[setting["other"]]))
         ]
         yield seed, {"told_apart": float((found[0] - found[1]).abs().max() / found[0].abs().max())}
+
+
+def path_edges(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """The most edges that a shortest path to be labelled has, of a size's graphs."""
+    for seed in seeds:
+        task = shortest_path(
+            randomness.key(torch.tensor([seed]), "reach"), setting["graphs"], setting["size"]
+        )
+        yield seed, {"path_edges": float(task.nodes.sum(-1).max()) - 1}

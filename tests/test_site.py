@@ -344,6 +344,7 @@ def test_generalisation_in_size_is_drawn(toy) -> None:
     assert "cost against system size" in str(figures[0]["alt"])
     page = Page(toy.project.site / "toy" / "G1.html")
     assert "breaking point 8" in page.text
-    # Sizes 1, 8, 16, 32 and 64 were not trained at; four seeds each.
-    assert sum(a.get("class") == "dot" for a in page.all("circle")) == 20
+    # Sizes 1, 8, 16, 32 and 64 were not trained at, and of the other arm 16, 32 and 64 are tested; four seeds each.
+    assert sum(a.get("class") == "dot" for a in page.all("circle")) == 32
+    assert "size 16, power 1.5" in page.text
     assert "size 16" in page.text

@@ -19,7 +19,7 @@ from repro.statistics import mean_interval
 
 CHAIN, SWIMMER, BODIES, LABELLED = (5, 6, 7, 8), (3, 4, 5, 6, 8, 9), (6,), (8, 16)
 CHAIN_ARMS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "as published: absolute positions, gravity": ({}, BLUE, "o"),
+    "the demo's: absolute positions, gravity": ({}, BLUE, "o"),
     "relative positions, gravity": ({"positions": "relative"}, ORANGE, "s"),
     "relative positions, no gravity": ({"positions": "relative", "gravity": False}, GREEN, "^"),
 }
@@ -327,9 +327,9 @@ def _film(evidence: Evidence) -> Drawn | None:
         "Mass-spring chain: a film",
         "Chains of " + ", ".join(take.title for take in takes) + ": the simulator's and the network's motion",
         f"{_training(evidence, 'film', 'scenes')} "
-        "Five seconds at half speed, in a loop: the simulator (grey circles) and the network as published, from the "
-        "same start and then from its own predictions (orange squares). Each panel has a scale of its own; both ends "
-        "are fixed.",
+        "Five seconds at half speed, in a loop: the simulator (grey circles) and the demo's network after a short "
+        "training, from the same start and then from its own predictions (orange squares). Each panel has a scale of "
+        "its own; both ends are fixed.",
     )
 
 

@@ -33,6 +33,7 @@ Ratios = dict[float, list[float]]
 """Size to one logarithm of a ratio per seed; sizes in rising order."""
 RelativeTo = Literal["same_size", "training_sizes", "nothing"]
 
+OWN = "the network itself"  # what is measured with nothing held fixed
 KNEE = 6.0  # difference of BIC from which a knee is more than a line
 KNEE_SEEDS = 0.8  # share of seeds on which it must be
 KNEE_SIZES = 6  # fewer sizes cannot tell a knee (4 parameters) from a line (2)
@@ -203,7 +204,7 @@ def judge_breaks(
     )
     if len(parts) > 1:
         reasons.append(
-            f"The ratio given is that {weakest.where} in the arm that breaks least: {least or 'as claimed'}."
+            f"The ratio given is that {weakest.where} in the arm that breaks least: {least or OWN}."
         )
     overall = Outcome.contradicted if gone else Outcome.reproduced if kept else Outcome.inconclusive
     return replace(
@@ -211,7 +212,7 @@ def judge_breaks(
         outcome=overall,
         reasons=tuple(reasons),
         n=min(d.n for d in parts.values()),
-        where=f"{weakest.where}, {least or 'as claimed'}" if len(parts) > 1 else weakest.where,
+        where=f"{weakest.where}, {least or OWN}" if len(parts) > 1 else weakest.where,
         p_outside=min(1.0, len(out) * min(out.values())) if out else None,
     )
 

@@ -128,17 +128,26 @@ def _rows(evidence: Evidence, claim: Claim, tier: Tier) -> dict[str, list[float]
             rows[f"over {name}"] = [first[s] - second[s] for s in sorted(set(first) & set(second))]
         return rows
     if isinstance(claim, GeneralisationClaim):
-        own, same = generalisation_arms(ledger, claim, tier)[""]
-        try:
-            found = ratios(
-                evidence.by_index(own, quantity),
-                claim.trained,
-                claim.relative_to,
-                evidence.by_index(same, quantity) if same else {},
-            )
-        except ValueError:  # errors without a ratio; the verdict says so
-            return {}
-        return {f"size {number(size)}": [float(np.exp(x)) for x in logs] for size, logs in found.items()}
+        rows = {}
+        for name, (own, same) in generalisation_arms(ledger, claim, tier).items():
+            try:
+                found = ratios(
+                    evidence.by_index(own, quantity),
+                    claim.trained,
+                    claim.relative_to,
+                    evidence.by_index(same, quantity) if same else {},
+                )
+            except ValueError:  # errors without a ratio; the verdict says so
+                return {}
+            # Of the arms that a break must survive in, the sizes that are tested.
+            tested = max(claim.sizes, default=0.0) if name else 0.0
+            of_arm = f", {name.replace('_', ' ')}" if name else ""
+            rows |= {
+                f"size {number(size)}{of_arm}": [float(np.exp(x)) for x in logs]
+                for size, logs in found.items()
+                if size >= tested
+            }
+        return rows
     arms = claim_arms(ledger, claim, tier)
     if isinstance(claim, ScalingClaim | CurveClaim):
         xs, curves = evidence.curve(arms[0], quantity)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from repro.claims import GeneralisationClaim, Tier
 from repro.evidence import Evidence
-from repro.generalisation import Errors
+from repro.generalisation import OWN, Errors
 from repro.judge import JUDGED_TIERS
 from repro.ledger import Ledger
 from repro.plan import Arm, generalisation_arms, in_words
@@ -63,7 +63,7 @@ def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier
         return []
     curves = []
     for name, (own, same) in generalisation_arms(ledger, claim, tier).items():
-        called = name.replace("_", " ") or "as claimed"
+        called = name.replace("_", " ") or OWN
         curves += [Curve(own, called, False), *([Curve(same, called, True)] if same else [])]
     return [curve for curve in curves if evidence.of(curve.arm)]
 
@@ -78,10 +78,11 @@ def ticks(sizes: Sequence[float]) -> list[float]:
     return shown[::-1]
 
 
-def _title(panel: Panel) -> str:
+def _title(ledger: Ledger, panel: Panel) -> str:
     measure = panel.claim.measure
-    parts = [measure.experiment, in_words(measure.setting), f"{panel.tier} tier"]
-    return fill(", ".join(filter(None, parts)).replace("_", " "), 44)
+    what = ledger.experiments[measure.experiment].meaning.partition(" (")[0]
+    parts = [in_words(measure.setting).replace("_", " "), f"{panel.tier} tier"]
+    return fill(f"{what}: {', '.join(filter(None, parts))}", 60)
 
 
 def _plain_numbers(axis: Axes) -> None:
@@ -123,7 +124,7 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
             axis.set_xticks(shown, [number(s) for s in shown])
             axis.xaxis.minorticks_off()
         unit, name = ledger.quantities[quantity].unit, quantity.replace("_", " ")
-        axis.set_title(_title(panel), fontsize=9)
+        axis.set_title(_title(ledger, panel), fontsize=9)
         axis.set_xlabel((ledger.experiments[claim.measure.experiment].index or "size").replace("_", " "))
         axis.set_ylabel(name if unit == "1" else f"{name} [{unit}]")
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))

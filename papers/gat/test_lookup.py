@@ -292,11 +292,25 @@ def test_stops_when_all_is_right_and_gives_the_selected_check() -> None:
     assert accuracy(run.model, graphs, 100, AlwaysOn("none", 0), "test", 0) == 1.0
 
 
-def test_selection_on_validation_does_not_look_at_the_test() -> None:
-    setting = {**SETTING, "k": 6, "selection": "validation", "max_passes": 50}
-    run = train(setting, 1)
-    assert set(run.accuracies) == {"train", "test", "validation"}
-    assert run.graphs.validation is not None
+@pytest.mark.parametrize(("selection", "selected", "ended"), [("validation", 1, 3), ("test", 2, 2)])
+def test_the_check_is_selected_on_the_graphs_that_are_named(
+    selection: str, selected: int, ended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation is best at the first check and the test set is answered at the second."""
+    at_check = {"train": [0.3, 0.4, 0.5], "validation": [0.6, 0.5, 0.5], "test": [0.2, 1.0, 0.1]}
+
+    def pretended(model: object, graphs: object, batch: int, dropout: object, part: str, check: int) -> float:
+        return at_check[part][check - 1]
+
+    monkeypatch.setattr("papers.gat.lookup.accuracy", pretended)
+    setting = {**SETTING, "k": 6, "selection": "validation", "max_passes": 3, "check_every": 1, "patience": 2}
+    monkeypatch.setattr(
+        "papers.gat.lookup.graphs_of", lambda k, seed, _: dictionary(k, seed, True)
+    )  # a validation set in either case
+    run = train({**setting, "selection": selection}, 1)
+    assert (run.selected, run.passes) == (selected, ended)
+    assert run.accuracies == {part: values[selected - 1] for part, values in at_check.items()}
+    assert run.best_train == max(at_check["train"][:ended])
 
 
 def test_dropout_is_on_in_evaluation() -> None:

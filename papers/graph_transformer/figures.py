@@ -254,8 +254,8 @@ def _size(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         "100 minus the class-balanced accuracy; bands are 90 % intervals over seeds, each with graphs of its own; the "
         "dotted line is guessing. "
         "Larger graphs of the same probabilities are easier, as the degree threshold shows: a curve that does not "
-        "fall with it has lost something. Short trainings of the quick tier unless full ones are there; no claim is "
-        "judged on those.",
+        "fall with it has lost something. Short trainings of the quick tier, and the threshold on its smaller graphs, "
+        "unless full ones are there; no claim is judged on those.",
     )
 
 

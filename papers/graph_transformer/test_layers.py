@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from papers.graph_transformer import encodings
 from papers.graph_transformer.baselines import MODELS
 from papers.graph_transformer.conftest import random_graph, small, some_graphs
 from papers.graph_transformer.graphs import Graphs, encode, pad
+from papers.graph_transformer.model import softmax_weights
 from repro.errors import ReproError
 
 # ------------------------------------------------------------------ encodings
@@ -187,7 +189,18 @@ def test_graphs_with_one_node_no_edges_or_two_parts(model: str, bonds: bool, ful
     assert all(torch.isfinite(b).all() for b in net.buffers())
 
 
-def test_weights_are_a_softmax_over_neighbours() -> None:
+@pytest.mark.parametrize("clamp", ["before_exp", "after_exp"])
+def test_weights_over_their_sum_are_a_softmax_of_scores_within_the_clamp(clamp: str) -> None:
+    """exp is clamped to [-5, 5] in one of them: scores above log 5 weigh as much as log 5."""
+    scores = torch.tensor([[0.3, -1.2, 1.5], [0.0, 0.7, -4.0]])
+    w = softmax_weights(scores.clone(), clamp)
+    torch.testing.assert_close(w / w.sum(-1, keepdim=True), scores.softmax(-1))
+    beyond = softmax_weights(torch.tensor([7.0, -7.0]), clamp)
+    wanted = [math.exp(5), math.exp(-5)] if clamp == "before_exp" else [5.0, math.exp(-7)]
+    torch.testing.assert_close(beyond, torch.tensor(wanted))
+
+
+def test_weights_are_of_neighbours_alone() -> None:
     net = small()
     batch, _ = some_graphs([9, 14]).batch(torch.arange(2))
     h, _ = net.embed(batch)

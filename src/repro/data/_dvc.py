@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from repro.data.pointers import DataFile, Pointer
+from repro.data.pointers import DataFile, Pointer, listing
 
 _ENV = "repro-env"  # name of the remote in the configuration that lives in memory only
 
@@ -76,9 +76,7 @@ def remember(pointer: Pointer, root: Path) -> None:
         for file in pointer.files:  # `add` leaves alone what is there
             cache.add(str(pointer.place(file)), repo.fs, file.md5, hardlink=False)
         if pointer.is_folder and not cache.exists(pointer.md5):
-            listing = sorted((file.path, file.md5) for file in pointer.files)
-            text = json.dumps([{"md5": md5, "relpath": path} for path, md5 in listing])
-            cache.add_bytes(pointer.md5, text.encode())
+            cache.add_bytes(pointer.md5, listing((file.path, file.md5) for file in pointer.files))
 
 
 def _cached(repo: Any, pointer: Pointer) -> list[tuple[DataFile, Path]]:

@@ -104,10 +104,14 @@ def read_checked(path: Path, expected_md5: str) -> bytes:
     return content
 
 
+def listing(entries: Iterable[tuple[str, str]]) -> bytes:
+    """DVC's listing of a folder from its (path, md5) entries."""
+    return json.dumps([{"md5": md5, "relpath": path} for path, md5 in sorted(entries)]).encode()
+
+
 def listing_md5(entries: Iterable[tuple[str, str]]) -> str:
-    """DVC's md5 of a folder from its (path, md5) entries; ends in `.dir`."""
-    listing = [{"md5": md5, "relpath": path} for path, md5 in sorted(entries)]
-    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    """DVC's md5 of a folder: that of its listing; ends in `.dir`."""
+    return hashlib.md5(listing(entries), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def dir_md5(folder: Path) -> str:

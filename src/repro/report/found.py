@@ -27,7 +27,7 @@ KINDS = {
 }
 
 
-def _kind(claim: Claim) -> str:
+def kind_of(claim: Claim) -> str:
     """Return a claim's kind; that a size carries over and that it does not are two."""
     return f"{claim.kind}, {claim.expect}" if isinstance(claim, GeneralisationClaim) else claim.kind
 
@@ -36,7 +36,7 @@ def _reproduced(ledger: Ledger, every: Sequence[Verdict]) -> str:
     """Return how many claims of each kind hold: ``21 of 27 values``."""
     parts = []
     for kind, name in KINDS.items():
-        all_of_kind = [v for v in every if _kind(ledger.claim(v.claim)) == kind]
+        all_of_kind = [v for v in every if kind_of(ledger.claim(v.claim)) == kind]
         held = sum(v.outcome == "reproduced" for v in all_of_kind)
         if held:
             parts.append(f"{held} of {len(all_of_kind)} {name}")

@@ -13,6 +13,7 @@ from repro.evidence import Evidence, gather, main_source
 from repro.judge import Verdict, judge
 from repro.known_exceptions import known_exceptions
 from repro.ledger import Ledger
+from repro.lineage import environment_in_words
 from repro.project import Project, find_project
 from repro.report import found, tables
 from repro.words import parts
@@ -108,13 +109,9 @@ class Report:
             for label, values in (
                 ("code", {r.code for r in records}),
                 ("data md5", {f"{name} {md5}" for r in records for name, md5 in r.data.items()}),
-                ("environment", {_environment(r.environment) for r in records}),
+                ("environment", {environment_in_words({**r.environment, "commit": None}) for r in records}),
             ):
                 facts += [(label, value) for value in sorted(values)]
             hours = sum(r.seconds for r in records) / 3600
             facts.append(("computing time", f"{hours:.1f} hours"))
         return self._render("provenance.html", facts=facts)
-
-
-def _environment(environment: dict[str, Any]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in environment.items() if v is not None and k != "commit")

@@ -17,7 +17,7 @@ from repro.needs import needs
 from repro.plan import claim_arms, differing
 from repro.report.changes import Changes
 from repro.report.drawing import Drawn
-from repro.report.found import KINDS, by_outcome
+from repro.report.found import KINDS, by_outcome, kind_of
 from repro.report.notebook import Report
 from repro.report.tables import arxiv_link
 from repro.words import MARKS, duration, found, markdown, marked, outcome_name, printed
@@ -43,7 +43,7 @@ def claimed(ledger: Ledger) -> str:
     The checks that this project adds are counted, not listed.
     """
     claims = ledger.all_claims()
-    kinds = {name: sum(c.kind == kind for c in claims) for kind, name in KINDS.items()}
+    kinds = {name: sum(kind_of(c) == kind for c in claims) for kind, name in KINDS.items()}
     counts = ", ".join(f"{name} ({count})" for name, count in kinds.items() if count)
     in_tables: Counter[tuple[str, str]] = Counter()  # a printed table may be several here
     for table in ledger.tables:

@@ -92,7 +92,7 @@ rule report:
         expand("results/local/{paper}/verdicts.json", paper=PAPERS),
         expand("papers/{paper}/report.py", paper=PAPERS),
         expand("papers/{paper}/figures.py", paper=PAPERS),
-        "papers/known_exceptions.yaml",
+        sorted(PROJECT.papers.glob("known_exceptions.yaml")),
         sorted(PROJECT.reference.glob("*.parquet")),
         sorted(PROJECT.reference.glob("*.json")),
         sorted((PROJECT.root / "reports" / "weekly").glob("*.md")),

@@ -20,7 +20,9 @@ ALLOWED: dict[str, set[str]] = {
     "statistics": set(),
     "claims": set(),
     "ledger": {"claims", "errors"},
-    "ledger_file": {"claims", "errors", "ledger"},
+    "document": {"errors"},
+    "ledger_checks": {"claims", "document", "errors", "ledger", "plan"},
+    "ledger_file": {"claims", "document", "errors", "ledger", "ledger_checks"},
     "plan": {"claims", "ledger"},
     "settings": {"claims", "errors", "ledger"},
     "records": {"claims", "errors", "ledger", "plan"},
@@ -55,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
         "records",
     },
     "deviations": {"claims", "evidence", "judge", "ledger", "plan", "statistics"},
-    "known_exceptions": {"errors", "judge", "ledger_file", "project"},
+    "known_exceptions": {"document", "errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }
 TORCH = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from repro.document import Document
 from repro.errors import did_you_mean
 from repro.judge import Verdict
-from repro.ledger_file import Document
 from repro.project import Project
 
 

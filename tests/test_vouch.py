@@ -21,7 +21,7 @@ from repro.freshness import Vouched, is_vouched_for, vouched_file
 from repro.lineage import lineage
 from repro.reference import keep
 from repro.report.readme import BEGIN, END
-from repro.vouch import Sample, in_time, samples, spread, vouch
+from repro.vouch import Sample, done_by, samples, spread, vouch
 
 LEAD = 'LEAD = {"a": 0.0, "b": 2.0, "c": 2.5}'
 SAME = 'LEAD = dict(zip("abc", (0.0, 2.0, 2.5)))'
@@ -180,7 +180,7 @@ def test_what_the_earlier_code_has_not_done_in_time_is_left_out(tmp_path: Path) 
         time.sleep(60)
 
     asked = [Sample("train", "f", {"a": a}, [0, 1, 2], 60.0) for a in range(3)]
-    runs, before = in_time(asked, [{"0": {}, "1": {}}, {}, {"0": {}, "1": {}, "2": {}}])
+    runs, before = done_by(asked, [{"0": {}, "1": {}}, {}, {"0": {}, "1": {}, "2": {}}])
     assert [(run.setting["a"], run.seeds, run.seconds) for run in runs] == [
         (0, [0, 1], None),
         (2, [0, 1, 2], None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import e, log, pi
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,9 +208,9 @@ def test_sampled_times_are_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
         return (kl_of[t - 2] + noise.flatten(2).sum(-1))[..., None]
 
     monkeypatch.setattr(image_model, "kl_terms", pretended)
-    model = SimpleNamespace(process=SimpleNamespace(T=T), seeds=torch.tensor([0]), reverse=None)
+    model: Any = SimpleNamespace(process=SimpleNamespace(T=T), seeds=torch.tensor([0]), reverse=None)
     x0 = torch.zeros(1, n, 1, 1, 1)
-    drawn = torch.cat([image_model.Model.kl(model, x0, "test", i) for i in range(repeats)])  # type: ignore[arg-type]
+    drawn = torch.cat([image_model.Model.kl(model, x0, "test", i) for i in range(repeats)])
     found = bound.from_stratified_times(drawn[None].double(), T, 0.0)
     exact = -float(kl_of.sum()) / log(2)
     assert abs(float(found.bits[0]) - exact) < 5 * float(found.standard_error[0])

@@ -266,17 +266,15 @@ def test_a_heavy_penalty_makes_small_what_it_punishes(penalty: str, monkeypatch:
     topology = Incidence(*domains.everyone(3), 3)
     generator = torch.Generator().manual_seed(0)
     relations, objects = (torch.randn(1, 8, n, f, generator=generator) for n, f in ((6, 6), (3, 3)))
-    for part in ("effects", "weights"):
-        light, heavy = (
-            float(
-                e(experiments.among_moving(topology, 3), per_seed=[relations, objects])[1].detach()
-                if part == "effects"
-                else experiments.squares(e).detach()
-            )
-            for e in trained
-        )
-        if penalty.startswith(part[:-1]):
-            assert heavy < 0.9 * light
+
+    def punished(ensemble: Ensemble) -> float:
+        if penalty == "weight_penalty":
+            return float(experiments.squares(ensemble).detach())
+        _, effects = ensemble(experiments.among_moving(topology, 3), per_seed=[relations, objects])
+        return float(effects.detach())
+
+    light, heavy = map(punished, trained)
+    assert heavy < 0.9 * light
 
 
 def test_other_pinned_ends_are_tested_at_the_training_size() -> None:

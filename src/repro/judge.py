@@ -312,7 +312,7 @@ def _why_no_tier(evidence: Evidence, claim: Claim) -> tuple[Outcome, str]:
     stopped = [why for why in whys if why[0] is not Outcome.not_run]
     outcome, why = next(iter([*stopped, *whys]), (Outcome.not_run, "no tier that counts runs its experiment"))
     plans = evidence.ledger.experiments[claim.measure.experiment].tiers
-    kept = [tier for tier in _tiers(evidence, claim)]
+    kept = list(_tiers(evidence, claim))
     if why == NO_RUNS and kept and any(tier in plans and tier not in kept for tier in JUDGED_TIERS):
         why += f" at the {' or '.join(kept)} tier, for which it is kept: shorter runs say nothing of it"
     return outcome, why

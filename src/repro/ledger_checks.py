@@ -193,8 +193,10 @@ def _check_arms(ledger: Ledger, item: Any, document: Document, at: Location) -> 
     if experiment.index and isinstance(
         item, ValueClaim | ThresholdClaim | OrderingClaim | AuditClaim | Deviation
     ):
-        arms = deviation_arms(ledger, item) if isinstance(item, Deviation) else {}
-        each = [a for pair in arms.values() for a in pair] or claim_arms(ledger, item)  # type: ignore[arg-type]
+        if isinstance(item, Deviation):
+            each = [arm for pair in deviation_arms(ledger, item).values() for arm in pair]
+        else:
+            each = claim_arms(ledger, item)
         if any(arm.at is None for arm in each):
             document.fail(
                 f"its setting must say at which `{experiment.index}`: `{item.measure.experiment}` measures at many",

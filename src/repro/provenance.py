@@ -93,11 +93,9 @@ def _read(path: Path, package: str, stamp: int) -> tuple[str, frozenset[str]]:
     return hashlib.sha256(repr(_describe(tree)).encode()).hexdigest(), frozenset(_imports(tree, package))
 
 
-@lru_cache(maxsize=512)
-def _does_something(path: Path, stamp: int) -> bool:
-    """Whether a module has more than a docstring."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    return any(not _is_docstring(node) for node in body)
+_NOTHING = hashlib.sha256(
+    repr(_describe(ast.parse(""))).encode()
+).hexdigest()  # of a module with only a docstring
 
 
 def code_modules(module: str, root: Path) -> dict[str, str]:
@@ -114,7 +112,8 @@ def code_modules(module: str, root: Path) -> dict[str, str]:
         waiting.extend(imports)
         # Python runs the packages that a module lies in as well; most of them are empty.
         above = name.rpartition(".")[0]
-        if above and (folder := _source(above, root)) and _does_something(folder, folder.stat().st_mtime_ns):
+        folder = _source(above, root)
+        if folder and _read(folder, above, folder.stat().st_mtime_ns)[0] != _NOTHING:
             waiting.append(above)
     return found
 

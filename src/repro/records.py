@@ -236,11 +236,7 @@ def note_levels(folder: Path, paper: str, levels: dict[str, float]) -> None:
     path = levels_file(folder, paper)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # another run on the same folder may have something to note
-        _add_levels(folder, paper, levels)
-
-
-def _add_levels(folder: Path, paper: str, levels: dict[str, float]) -> None:
-    known = read_levels(folder, paper)
-    merged = known | {name: min(level, known.get(name, level)) for name, level in levels.items()}
-    if merged != known:
-        write_atomically(levels_file(folder, paper), (json.dumps(merged, indent=1) + "\n").encode())
+        known = read_levels(folder, paper)
+        merged = known | {name: min(level, known.get(name, level)) for name, level in levels.items()}
+        if merged != known:
+            write_atomically(path, (json.dumps(merged, indent=1) + "\n").encode())

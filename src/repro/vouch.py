@@ -149,7 +149,7 @@ def _difference(before: Any, after: Any, sample: Sample) -> str | None:
     return None
 
 
-def in_time(asked: Sequence[Sample], earlier: Sequence[Any]) -> tuple[list[Sample], list[Any]]:
+def done_by(asked: Sequence[Sample], earlier: Sequence[Any]) -> tuple[list[Sample], list[Any]]:
     """Return, of a sample, what the earlier code has done in time, to be computed without a limit, and its answers."""
     done = [(sample, rows) for sample, rows in zip(asked, earlier, strict=True) if rows]
     runs = [
@@ -189,7 +189,7 @@ def _ask_both(
         asked = samples(ledger, made)
         earlier = _compute(tree, old, paper, functions, asked)["rows"]
         # Decided before today's code has said anything, so that what is left out cannot depend on it.
-        runs, before = in_time(asked, earlier)
+        runs, before = done_by(asked, earlier)
         after = _compute(project.root, src, paper, functions, runs)["rows"]
     return Answers(runs, before, after, then, made)
 

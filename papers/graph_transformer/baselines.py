@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from papers.graph_transformer.model import BatchNorm, Design, Network, _heads, by_block, graph_transformer
+from papers.graph_transformer.model import (
+    BatchNorm,
+    Design,
+    Edges,
+    Network,
+    _heads,
+    by_block,
+    graph_transformer,
+)
+from repro.nn.rows import add_up, take
 
 
 class GCNLayer(nn.Module):
@@ -70,16 +79,15 @@ class GatedGCNLayer(nn.Module):
         self.A, self.B, self.C, self.D, self.E = (nn.Linear(width, width) for _ in range(5))
         self.norm_h, self.norm_e = BatchNorm(width), BatchNorm(width)
 
-    def forward(
-        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """See the module; e is (B, n, n, d), and there is one block."""
-        (P,) = pairs
-        e_hat = self.C(e) + self.D(h).unsqueeze(-3) + self.E(h).unsqueeze(-2)
-        gate = torch.sigmoid(e_hat) * P.unsqueeze(-1)
-        gathered = (gate * self.B(h).unsqueeze(-3)).sum(-2) / (gate.sum(-2) + 1e-6)
+    def forward(self, h: Tensor, e: Tensor, edges: Edges, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """See the module."""
+        (x,), n = h, h.shape[-2]
+        e_hat = self.C(e) + take(self.D(x), edges.sender) + take(self.E(x), edges.receiver)
+        gate = torch.sigmoid(e_hat) * edges.there.unsqueeze(-1)
+        gathered = add_up(gate * take(self.B(x), edges.sender), edges.receiver, n)
+        gathered = gathered / (add_up(gate, edges.receiver, n) + 1e-6)
         out = self.norm_h(self.A(h) + gathered, nodes)
-        return h + torch.relu(out), e + torch.relu(self.norm_e(e_hat, P))
+        return h + torch.relu(out), e + torch.relu(self.norm_e(e_hat, edges.there))
 
 
 MODELS = ("gt", "gcn", "gat", "gatedgcn")

@@ -50,11 +50,16 @@ def data(setting: Mapping[str, Any], part: str, root: Path) -> Graphs:
     )
 
 
-def _bytes(setting: Mapping[str, Any], nodes: int) -> float:
-    """What one seed needs at its peak, roughly: attention weights, kept for the backward pass; edge streams."""
-    pairs = setting["batch"] * nodes**2 * setting["layers"] * 4
-    dense = setting["dataset"] == "zinc" or setting["model"] == "gatedgcn"
-    return pairs * (16 * setting["width"] if dense else 6 * setting["heads"])
+def _bytes(setting: Mapping[str, Any], nodes: int, edges: float) -> float:
+    """What one seed needs at its peak, roughly, with so many nodes and edges per graph: what backward passes need.
+
+    That is attention weights between all nodes or, with an edge stream, states of nodes and edges.
+    """
+    edge_stream = setting["model"] == "gatedgcn" or (
+        setting["model"] == "gt" and setting["dataset"] == "zinc"
+    )
+    numbers = 16 * setting["width"] * (nodes + edges) if edge_stream else 6 * setting["heads"] * nodes**2
+    return 4 * setting["batch"] * setting["layers"] * numbers
 
 
 def _train(
@@ -62,7 +67,7 @@ def _train(
 ) -> Rows:
     """Train on a table's data and yield ``measure`` on the test part as the quantity ``name``."""
     train, val, test = (data(setting, part, context.root) for part in PARTS)
-    need = _bytes(setting, train.tokens.shape[1])
+    need = _bytes(setting, train.tokens.shape[1], train.mean_edges)
     for chunk in context.chunks(seeds, need, largest=TOGETHER):
         ours = test.to(context.device)
         task = TASKS[setting["dataset"]]
@@ -155,7 +160,7 @@ def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     factors = [2**i for i in range(setting["largest_factor"].bit_length())]
     runs = [(1, factors)] if setting["trained_on"] == "base" else [(f, [f]) for f in factors]
     trained, tested = (6 * f * setting["largest_community"] for f in (runs[-1][0], factors[-1]))
-    need = max(_bytes(setting, trained), _bytes({**setting, "layers": 1}, tested))
+    need = max(_bytes(setting, trained, trained**2), _bytes({**setting, "layers": 1}, tested, tested**2))
     rule = setting["model"] == "degree"
     for chunk in context.chunks(seeds, need, largest=1 if rule else TOGETHER):
         errors: list[dict[int, float]] = [{} for _ in chunk]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from papers.graph_transformer.encodings import cached_eigenvectors, wl_roles
-from papers.graph_transformer.model import Batch, Task
+from papers.graph_transformer.model import Batch, Edges, Task
 from repro import randomness
 from repro.data import sbm, zinc
 
@@ -52,48 +52,103 @@ class Graphs:
         """Return G."""
         return len(self.sizes) // self.sets
 
+    @property
+    def mean_edges(self) -> float:
+        """How many neighbours all nodes of a graph have together, on average."""
+        sizes = self.sizes.double()
+        each = sizes * (sizes - 1) if self.full else (self.edges > 0).flatten(1).sum(1).double()
+        return float(each.mean())
+
     def to(self, device: str) -> Graphs:
         """Return the same on a device."""
         return replace(
             self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)}
         )
 
-    def batch(self, index: Tensor, blocks: int = 1) -> tuple[Batch, Tensor]:
+    def batch(self, index: Tensor, blocks: int = 1, *, edge_stream: bool = False) -> tuple[Batch, Tensor]:
         """Return the graphs at ``index`` (B,) or (S, B) and their targets, the largest first, cropped to its size.
 
-        ``blocks``: into how many blocks of similar size the pairs are divided. Where there are S sets, row s of the
-        index counts within the s-th.
+        ``blocks``: into how many blocks of similar size the pairs are divided. ``edge_stream``: as one graph, and its
+        edges listed. Where there are S sets, row s of the index counts within the s-th.
         """
         if self.sets > 1:
             index = index + len(self) * torch.arange(self.sets, device=index.device).unsqueeze(-1)
-        index = index.gather(-1, self.sizes[index].argsort(dim=-1, descending=True, stable=True))
-        n = int(self.sizes[index].max())
-        if int(self.sizes[index].min()) == n:
-            blocks = 1  # nothing is padded
-        nodes = torch.arange(n, device=index.device) < self.sizes[index].unsqueeze(-1)
+        sizes = self.sizes[index]
+        order = sizes.argsort(dim=-1, descending=True, stable=True)
+        index, sizes = index.gather(-1, order), sizes.gather(-1, order)
+        n = int(sizes.max())
+        nodes = torch.arange(n, device=index.device) < sizes.unsqueeze(-1)
         edges = self.edges[index][..., :n, :n]
         if self.full:
             apart = ~torch.eye(n, dtype=torch.bool, device=index.device)
-            pairs, bonds = nodes.unsqueeze(-1) & nodes.unsqueeze(-2) & apart, torch.zeros_like(edges)
+            pairs, edges = nodes.unsqueeze(-1) & nodes.unsqueeze(-2) & apart, torch.zeros_like(edges)
         else:
-            pairs, bonds = edges > 0, edges
-        targets, share = self.targets[index], -(-index.shape[-1] // blocks)
-        pairs = pairs.split(share, index.dim() - 1)
-        batch = Batch(
-            self.tokens[index][..., :n],
-            bonds,
-            tuple(_block(part, self.sizes[i]) for part, i in zip(pairs, index.split(share, -1), strict=True)),
-            nodes.float(),
-            # The axis of the nodes is the last but one of eigenvectors and the last of roles.
-            self.encoding[index].narrow(index.dim(), 0, n),
-        )
-        return batch, targets if targets.dim() == index.dim() else targets[..., :n]
+            pairs = edges > 0
+        targets = self.targets[index]
+        if targets.dim() > index.dim():
+            targets = targets[..., :n]
+        tokens = self.tokens[index][..., :n]
+        # The axis of the nodes is the last but one of eigenvectors and the last of roles.
+        encoding = self.encoding[index].narrow(index.dim(), 0, n)
+        if edge_stream:
+            return _as_one(tokens, pairs, edges, nodes, encoding, sizes, targets)
+        if int(sizes.min()) == n:
+            blocks = 1  # nothing is padded
+        share = -(-index.shape[-1] // blocks)
+        parts = zip(pairs.split(share, index.dim() - 1), sizes.split(share, -1), strict=True)
+        graph = torch.arange(index.shape[-1], device=index.device).unsqueeze(-1).expand(nodes.shape)
+        batch = Batch(tokens, tuple(_block(*part) for part in parts), nodes.float(), encoding, graph, sizes)
+        return batch, targets
 
 
 def _block(pairs: Tensor, sizes: Tensor) -> Tensor:
     """Return pairs (..., b, n, n) as floats, cropped to the largest of the block's graphs."""
     m = int(sizes.max())
     return pairs[..., :m, :m].float()
+
+
+def _as_one(
+    tokens: Tensor,
+    pairs: Tensor,
+    kinds: Tensor,
+    nodes: Tensor,
+    encoding: Tensor,
+    sizes: Tensor,
+    targets: Tensor,
+) -> tuple[Batch, Tensor]:
+    """Return padded graphs, (B, n) or (S, B, n), as one graph each seed: its nodes and edges below each other."""
+    *lead, B, n = nodes.shape
+    node, pair = nodes.reshape(-1, B * n), pairs.reshape(-1, B * n * n)
+    number = (node.cumsum(1) - 1).view(-1, B, n)
+    every = torch.ones_like(pairs).view(-1, B, n, n)
+
+    def of_nodes(x: Tensor, fill: int = 0) -> Tensor:
+        rest = x.shape[len(lead) + 2 :]
+        return _below(node, x.reshape(-1, B * n, *rest), fill).view(*lead, 1, -1, *rest)
+
+    def of_edges(x: Tensor) -> Tensor:
+        return _below(pair, x.reshape(-1, B * n * n)).view(*lead, -1)
+
+    edges = Edges(
+        of_edges(number.unsqueeze(-1) * every),
+        of_edges(number.unsqueeze(-2) * every),
+        of_edges(every.float()),
+        of_edges(kinds),
+    )
+    graph = torch.arange(B, device=nodes.device).unsqueeze(-1).expand(nodes.shape)
+    batch = Batch(
+        of_nodes(tokens), edges, of_nodes(nodes.float()), of_nodes(encoding), of_nodes(graph), sizes
+    )
+    return batch, targets if targets.is_floating_point() else of_nodes(targets, -1)
+
+
+def _below(there: Tensor, values: Tensor, fill: int = 0) -> Tensor:
+    """Return what is ``there`` (S, K) of values (S, K, ...), each seed's from its first place on, then ``fill``."""
+    seed, at = there.nonzero().unbind(1)
+    place = (there.cumsum(1) - 1)[seed, at]
+    out = values.new_full((len(there), int(there.sum(1).max()), *values.shape[2:]), fill)
+    out[seed, place] = values[seed, at]
+    return out
 
 
 def pad(

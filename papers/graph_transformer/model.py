@@ -21,25 +21,43 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from repro import noise, randomness
+from repro.nn.rows import add_up, take
+
+
+class Edges(NamedTuple):
+    """The E edges of a batch.
+
+    Attributes:
+        receiver, sender: int64 (E,), nodes: the receiver attends to the sender.
+        there: float (E,), 0 for edges added to make all seeds' batches equally long.
+        kind: uint8 (E,), edge types; 0 everywhere in the full graph.
+    """
+
+    receiver: Tensor
+    sender: Tensor
+    there: Tensor
+    kind: Tensor
 
 
 class Batch(NamedTuple):
-    """Padded graphs.
+    """G graphs, padded (B = G) or, for an edge stream, as one (B = 1).
 
     Attributes:
         tokens: int64 (B, n), node types.
-        bonds: uint8 (B, n, n), edge types; 0 where there is none and everywhere in the full graph.
-        pairs: one float (b, m, m) per block, 1 where node i attends to node j; one block with m = n where there is an
-            edge stream.
+        pairs: one float (b, m, m) per block, 1 where node i attends to node j; :class:`Edges` where there is an edge
+            stream.
         nodes: float (B, n), 1 for nodes, 0 for padding.
         encoding: float (B, n, k) eigenvectors, or int64 (B, n) roles, or float (B, n, 0) for none.
+        graph: int64 (B, n), which graph a node is of.
+        sizes: int64 (G,), nodes per graph.
     """
 
     tokens: Tensor
-    bonds: Tensor
     pairs: tuple[Tensor, ...]
     nodes: Tensor
     encoding: Tensor
+    graph: Tensor
+    sizes: Tensor
 
 
 class BatchNorm(nn.Module):
@@ -169,17 +187,18 @@ class GraphTransformerEdgeLayer(nn.Module):
         self.Q, self.K, self.V, self.E = (nn.Linear(width, width, bias=False) for _ in range(4))
         self.h, self.e = _Stream(width, kind), _Stream(width, kind)
 
-    def forward(
-        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """See the module; e is (B, n, n, d), and there is one block."""
-        (P,) = pairs
-        q = self.Q(h) / math.sqrt(h.shape[-1] // self.heads)
-        w_hat = q.unsqueeze(-2) * self.K(h).unsqueeze(-3) * self.E(e)
-        scores = w_hat.unflatten(-1, (self.heads, -1)).sum(-1).movedim(-1, -3)
-        w = softmax_weights(scores, self.clamp) * P.unsqueeze(-3)
-        attended = (w @ _heads(self.V(h), self.heads)) / (w.sum(-1, keepdim=True) + 1e-6)
-        return self.h(h, attended.transpose(-3, -2).flatten(-2), nodes), self.e(e, w_hat, P)
+    def forward(self, h: Tensor, e: Tensor, edges: Edges, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """See the module."""
+        (x,), n = h, h.shape[-2]
+        q = self.Q(x) / math.sqrt(x.shape[-1] // self.heads)
+        w_hat = take(q, edges.receiver) * take(self.K(x), edges.sender) * self.E(e)
+        scores = w_hat.unflatten(-1, (self.heads, -1)).sum(-1)
+        w = softmax_weights(scores, self.clamp) * edges.there.unsqueeze(-1)  # (E, H)
+        v = take(self.V(x), edges.sender).unflatten(-1, (self.heads, -1))
+        total = add_up(w, edges.receiver, n) + 1e-6
+        attended = add_up((w.unsqueeze(-1) * v).flatten(-2), edges.receiver, n)
+        attended = (attended.unflatten(-1, (self.heads, -1)) / total.unsqueeze(-1)).flatten(-2)
+        return self.h(h, attended.unsqueeze(0), nodes), self.e(e, w_hat, edges.there)
 
 
 class Readout(nn.Module):
@@ -246,16 +265,16 @@ class Network(nn.Module):
     Args:
         design: widths, encoding and what the data set fixes.
         layers: see the module.
-        edges: whether the layers read e, which starts from the edge types or, where all are alike, from one vector.
+        edge_stream: whether the layers have one. It starts from the edge types or, where all are alike, from a vector.
         seed: of the initial weights.
     """
 
-    def __init__(self, design: Design, layers: list[nn.Module], edges: bool, seed: int) -> None:
+    def __init__(self, design: Design, layers: list[nn.Module], edge_stream: bool, seed: int) -> None:
         super().__init__()
         task, width = design.task, design.width
         self.tokens = nn.Embedding(task.tokens, width)
-        self.bonds = nn.Embedding(task.bonds, width) if edges and task.bonds else None
-        self.edge = nn.Linear(1, width) if edges and not task.bonds else None
+        self.bonds = nn.Embedding(task.bonds, width) if edge_stream and task.bonds else None
+        self.edge = nn.Linear(1, width) if edge_stream and not task.bonds else None
         self.encoding: nn.Module | None = None
         if design.encoding == "laplacian":
             self.encoding = nn.Linear(design.eigenvectors, width)
@@ -263,27 +282,29 @@ class Network(nn.Module):
             self.encoding = nn.Embedding(task.roles, width)
         self.layers = nn.ModuleList(layers)
         self.readout = Readout(width, task.out)
-        self.graph_level = task.graph_level
+        self.graph_level, self.edge_stream = task.graph_level, edge_stream
         initialise(self, seed)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return h (B, n, d) and e (B, n, n, d), the latter empty where the layers need none."""
+        """Return h (B, n, d) and e (E, d); the latter is h where the layers have no edge stream."""
         h = self.tokens(batch.tokens)
         if self.encoding is not None:
             h = h + self.encoding(batch.encoding)
-        if self.bonds is not None:
-            return h, self.bonds(batch.bonds.int())
-        return h, h if self.edge is None else self.edge(batch.pairs[0].unsqueeze(-1))
+        if not self.edge_stream:
+            return h, h
+        edges = Edges(*batch.pairs)
+        return h, self.edge(edges.there.unsqueeze(-1)) if self.bonds is None else self.bonds(edges.kind.int())
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits (B, n, classes), or predictions (B,) for a graph-level task."""
+        """Return logits (B, n, classes), or predictions (G,) for a graph-level task."""
         h, e = self.embed(batch)
         for layer in self.layers:
             h, e = layer(h, e, batch.pairs, batch.nodes)
         if not self.graph_level:
             return self.readout(h)
-        mean = (h * batch.nodes.unsqueeze(-1)).sum(-2) / batch.nodes.sum(-1, keepdim=True)
-        return self.readout(mean).squeeze(-1)
+        own = (h * batch.nodes.unsqueeze(-1)).flatten(0, 1)
+        total = add_up(own, batch.graph.flatten(), len(batch.sizes))
+        return self.readout(total / batch.sizes.unsqueeze(-1)).squeeze(-1)
 
 
 def initialise(model: nn.Module, seed: int) -> None:

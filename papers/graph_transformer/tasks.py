@@ -131,7 +131,9 @@ def attention(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
 def _weights(trainer: Trainer, i: int, batch: Batch) -> Tensor:
     """Return the softmax weights (H, n, n) of the i-th seed's first layer on the first graph of its batch."""
     net = trainer.network(i)
-    own = Batch(batch.tokens[i], batch.bonds[i], (batch.pairs[0][i],), batch.nodes[i], batch.encoding[i])
+    own = batch._replace(
+        tokens=batch.tokens[i], pairs=(batch.pairs[0][i],), nodes=batch.nodes[i], encoding=batch.encoding[i]
+    )
     h, _ = net.embed(own)
     w = net.layers[0].attention(h, own.pairs[0])[0]
     return w / w.sum(-1, keepdim=True)

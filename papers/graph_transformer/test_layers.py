@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from papers.graph_transformer import encodings
 from papers.graph_transformer.baselines import MODELS
 from papers.graph_transformer.conftest import random_graph, small, some_graphs
 from papers.graph_transformer.graphs import Graphs, encode, pad
-from papers.graph_transformer.model import softmax_weights
+from papers.graph_transformer.model import Batch, Edges, softmax_weights
+from repro.ensemble import Ensemble
 from repro.errors import ReproError
 
 # ------------------------------------------------------------------ encodings
@@ -113,7 +115,7 @@ def test_dense_equals_sparse_forward_and_gradient(bonds: int, blocks: int, full:
     ours = small(bonds, norm, graph_level)
     peer = SparseGraphTransformer(3, bonds, 1 if graph_level else 2, 16, 2, 4, 2, graph_level, norm)
     peer.take_weights(ours)
-    batch, _ = graphs.batch(torch.arange(4), blocks)
+    batch, _ = graphs.batch(torch.arange(4), blocks, edge_stream=ours.edge_stream)
     weights = torch.linspace(-1, 1, 39 * 2)  # any linear function of the output gives all gradients
     for training in (True, False):  # the second time with running statistics
         for network_ in (ours, peer):
@@ -135,10 +137,37 @@ def test_dense_equals_sparse_forward_and_gradient(bonds: int, blocks: int, full:
             ), name
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("model", ["gt", "gatedgcn"])
+def test_seeds_with_batches_of_their_own_get_what_each_gets_alone(model: str, full: bool) -> None:
+    """Their batches differ in how many edges they have, and the shorter list is filled up."""
+    graphs = some_graphs([14, 11, 9, 5], full, types=3)
+    ensemble = Ensemble(lambda seed: small(4, model=model, seed=seed), [1, 2])
+    index = torch.tensor([[0, 1, 3], [1, 2, 3]])
+    batch, _ = graphs.batch(index, edge_stream=True)
+    filled = Edges(*batch.pairs).there.mean(-1).sort().values
+    assert 0 < filled[0] < filled[1] == 1
+    ensemble.template.train()
+    together = ensemble(per_seed=(batch,))
+    (together * batch.nodes.unsqueeze(-1)).square().sum().backward()
+    for s, seed in enumerate(ensemble.seeds.tolist()):
+        net = small(4, model=model, seed=seed)
+        own, _ = graphs.batch(index[s], edge_stream=True)
+        alone = net(own)
+        there = own.nodes > 0
+        torch.testing.assert_close(together[s, :, : there.shape[1]][there], alone[there], rtol=0, atol=1e-5)
+        alone[there].square().sum().backward()
+        for name, parameter in net.named_parameters():
+            stacked = ensemble.parameters[name].grad
+            assert (stacked is None) == (parameter.grad is None), name
+            if stacked is not None:
+                torch.testing.assert_close(stacked[s], parameter.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_the_last_edge_stream_gets_no_gradient() -> None:
     """A fact of the architecture: it is counted among the parameters and never trained."""
     ours = small(4, graph_level=True)
-    batch, _ = some_graphs([9, 14], types=3).batch(torch.arange(2))
+    batch, _ = some_graphs([9, 14], types=3).batch(torch.arange(2), edge_stream=True)
     ours(batch).sum().backward()
     unused = {name for name, p in ours.named_parameters() if p.grad is None or not p.grad.any()}
     assert {name for name in unused if name.startswith("layers.1.e.")} == {
@@ -152,20 +181,24 @@ def test_the_last_edge_stream_gets_no_gradient() -> None:
 def test_padding_and_order_of_nodes_change_nothing(model: str, full: bool) -> None:
     graphs = some_graphs([13, 7], full)
     net = small(model=model)
+
+    def batch(graphs: Graphs, *which: int) -> Batch:
+        return graphs.batch(torch.tensor(which), edge_stream=net.edge_stream)[0]
+
     net.train()
-    net(graphs.batch(torch.arange(2))[0])  # running statistics that are not the initial ones
+    net(batch(graphs, 0, 1))  # running statistics that are not the initial ones
     net.eval()
-    both = net(graphs.batch(torch.arange(2))[0])[1, :7]
-    batch, _ = graphs.batch(torch.tensor([1]))
-    assert (net(batch)[0] - both).abs().max() < 1e-5
-    order = torch.randperm(7, generator=torch.Generator().manual_seed(0))
-    moved = batch._replace(
-        tokens=batch.tokens[:, order],
-        bonds=batch.bonds[:, order][:, :, order],
-        pairs=(batch.pairs[0][:, order][:, :, order],),
-        encoding=batch.encoding[:, order],
+    together = batch(graphs, 0, 1)
+    both = net(together)[together.nodes > 0][13:]
+    assert (net(batch(graphs, 1))[0] - both).abs().max() < 1e-5
+    order = torch.cat([torch.randperm(7, generator=torch.Generator().manual_seed(0)), torch.arange(7, 13)])
+    moved = replace(
+        graphs,
+        tokens=graphs.tokens[:, order],
+        edges=graphs.edges[:, order][:, :, order],
+        encoding=graphs.encoding[:, order],
     )
-    assert (net(moved)[0] - both[order]).abs().max() < 1e-5
+    assert (net(batch(moved, 1))[0] - both[order[:7]]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -181,7 +214,7 @@ def test_graphs_with_one_node_no_edges_or_two_parts(model: str, bonds: bool, ful
     tokens = [np.zeros(n, np.int64) for n in sizes]
     graphs = pad(tokens, edges, tokens, codes, full)
     net = small(4 if bonds else 0, model=model)
-    batch, _ = graphs.batch(torch.arange(3))
+    batch, _ = graphs.batch(torch.arange(3), edge_stream=net.edge_stream)
     out = net(batch)
     out[batch.nodes > 0].sum().backward()
     assert torch.isfinite(out).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,11 +80,15 @@ def test_the_schedule_is_that_of_torch() -> None:
 
 
 @pytest.mark.parametrize("how", ["none", "batch", "graph"])
-def test_signs_are_drawn_per_batch_or_per_graph(how: str) -> None:
-    batch, _ = some_graphs([6] * 6, k=3).batch(torch.arange(6).expand(2, -1))
-    batch = batch._replace(encoding=torch.ones(2, 6, 6, 3))
-    signs = {tuple(map(tuple, flip_signs(batch, how, torch.arange(2), s).encoding[:, :, 0].flatten(0, 1).tolist()))
-             for s in range(20)}  # fmt: skip
+@pytest.mark.parametrize("edge_stream", [False, True])
+def test_signs_are_drawn_per_batch_or_per_graph(how: str, edge_stream: bool) -> None:
+    batch, _ = some_graphs([6] * 6, k=3).batch(torch.arange(6).expand(2, -1), edge_stream=edge_stream)
+    batch = batch._replace(encoding=torch.ones_like(batch.encoding))
+    signs = set()
+    for step in range(20):
+        drawn = flip_signs(batch, how, torch.arange(2), step).encoding.view(2, 6, 6, 3)
+        assert (drawn == drawn[:, :, :1]).all(), "a graph's nodes have one sign"
+        signs.add(tuple(map(tuple, drawn[:, :, 0].flatten(0, 1).tolist())))
     per_graph = max(len(set(drawn[:6])) for drawn in signs)
     assert (per_graph == 1) == (how != "graph")
     assert (len(signs) == 1) == (how == "none")
@@ -348,9 +353,15 @@ def test_size_transfer_gives_a_positive_error_at_every_size(tmp_path: Path) -> N
         assert all(0 < row["test_error"] <= 100 for row in rows)
 
 
-def test_the_benchmark_compares_equals_and_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", graph_transformer_pyg.CASES, ids=lambda case: case.dataset)
+def test_the_benchmark_compares_equals_and_would_notice(
+    case: graph_transformer_pyg.Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = case._replace(width=16, eigenvectors=2)
     graphs = some_graphs([9, 14, 5, 11], k=2)  # not in the order of a batch
-    graph_transformer_pyg.agree(graphs, 16, 2)
+    if case.dataset == "zinc":
+        graphs = replace(graphs, targets=torch.tensor([0.5, -1.0, 2.0, 0.0]))
+    graph_transformer_pyg.agree(case, graphs, 2)
     take = SparseGraphTransformer.take_weights
 
     def other(peer: SparseGraphTransformer, ours: torch.nn.Module) -> None:
@@ -360,4 +371,4 @@ def test_the_benchmark_compares_equals_and_would_notice(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(SparseGraphTransformer, "take_weights", other)
     with pytest.raises(DisagreementError):
-        graph_transformer_pyg.agree(graphs, 16, 2)
+        graph_transformer_pyg.agree(case, graphs, 2)

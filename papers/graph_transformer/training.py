@@ -117,11 +117,13 @@ def flip_signs(batch: Batch, how: str, seeds: Tensor, step: int) -> Batch:
     """
     if how == "none" or not batch.encoding.is_floating_point() or batch.encoding.shape[-1] == 0:
         return batch
-    S, B, _, k = batch.encoding.shape
-    count = B if how == "graph" else 1
+    (S, graphs), k = batch.sizes.shape, batch.encoding.shape[-1]
+    count = graphs if how == "graph" else 1
     bits = randomness.uniform(randomness.key(seeds, "signs", step), count * k) < 0.5
-    signs = torch.where(bits, -1.0, 1.0).view(S, count, 1, k).to(batch.encoding.device)
-    return batch._replace(encoding=batch.encoding * signs)
+    signs = torch.where(bits, -1.0, 1.0).view(S, count, k).to(batch.encoding.device)
+    of_graph = batch.graph if how == "graph" else torch.zeros_like(batch.graph)
+    own = torch.arange(S, device=signs.device).view(S, 1, 1)
+    return batch._replace(encoding=batch.encoding * signs[own, of_graph])
 
 
 def build(setting: Mapping[str, Any], task: Task, seed: int) -> Network:
@@ -142,9 +144,8 @@ class Trainer:
 
     def __init__(self, setting: Mapping[str, Any], task: Task, seeds: Sequence[int], device: str) -> None:
         self.setting, self.task, self.device = setting, task, device
-        # An edge stream needs one block; a GPU, which waits for launches rather than for arithmetic, likes one best.
-        dense_edges = task.bonds > 0 or setting["model"] == "gatedgcn" or device != "cpu"
-        self.blocks = 1 if dense_edges else 4
+        # A GPU waits for launches rather than for arithmetic and likes one block best.
+        self.blocks = 4 if device == "cpu" else 1
         self.ensemble = Ensemble(lambda seed: build(setting, task, seed), seeds, device)
         self.parameters = list(self.ensemble.parameters.values())
         self.adam = torch.optim.Adam(self.parameters, lr=setting["learning_rate"])
@@ -199,13 +200,17 @@ class Trainer:
             return (out - targets).abs().mean(-1)
         return classification_loss(out, targets, self.setting["loss_weights"])
 
+    def batch(self, data: Graphs, index: Tensor) -> tuple[Batch, Tensor]:
+        """Return the graphs at ``index`` (S, B) as the network takes them, and their targets."""
+        return data.batch(index, self.blocks, edge_stream=self.ensemble.template.edge_stream)
+
     def epoch(self, data: Graphs, number: int) -> None:
         """Train on every graph once, each seed in its own order."""
         self.ensemble.template.train()
         keys = randomness.key(self.ensemble.seeds.cpu(), "order", number)
         order = randomness.permutation(keys, len(data)).to(self.device)
         for index in order.split(self.setting["batch"], dim=1):
-            batch, targets = data.batch(index, self.blocks)
+            batch, targets = self.batch(data, index)
             batch = flip_signs(batch, self.setting["sign_flip"], self.ensemble.seeds.cpu(), self.steps)
             self.adam.zero_grad(set_to_none=True)
             self.loss(self.ensemble(per_seed=(batch,)), targets).sum().backward()
@@ -235,7 +240,7 @@ class Trainer:
         self.ensemble.template.eval()
         seeds, losses, accuracy = len(self.ensemble), [], Accuracy()
         for index in torch.arange(len(data), device=self.device).split(self.setting["batch"]):
-            batch, targets = data.batch(index.expand(seeds, -1), self.blocks)
+            batch, targets = self.batch(data, index.expand(seeds, -1))
             out = self.ensemble(per_seed=(batch,))
             losses.append(self.loss(out, targets))
             if not self.task.graph_level:

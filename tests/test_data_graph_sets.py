@@ -101,13 +101,16 @@ def test_nodes_are_shuffled(drawn: list[sbm.BlockGraph]) -> None:
 
 
 def test_patterns_are_shared_across_graphs_and_splits() -> None:
-    def inner(split: str, index: int) -> tuple[list[int], list[int]]:
-        g = sbm.graph("pattern", split, index)
+    def inner(split: str, index: int, **how: bool) -> tuple[list[int], list[int]]:
+        g = sbm.graph("pattern", split, index, **how)
         at = g.labels == 1
         return sorted(g.adjacency[np.ix_(at, at)].sum(1).tolist()), sorted(g.features[at].tolist())
 
     assert inner("train", 3) == inner("train", 103) == inner("test", 3) == inner("val", 1903)
     assert inner("train", 3) != inner("train", 4)
+    of_their_own = [inner(split, 3, shared_patterns=False) for split in ("train", "val", "test")]
+    assert of_their_own[0] == inner("train", 103, shared_patterns=False)
+    assert all(of_their_own[i] != of_their_own[i - 1] for i in range(3))
 
 
 def test_a_graph_depends_on_its_index_and_seed_alone(name: str) -> None:

@@ -30,7 +30,7 @@ from repro.plan import comparisons, jobs
 from repro.project import Project, find_project
 from repro.records import Record, read_folder
 from repro.report.drawing import Drawn
-from repro.report.readme import BEGIN, END
+from repro.report.readme import BEGIN, END, refreshed
 from repro.run import run
 from repro.scaffold import new_paper
 
@@ -94,6 +94,18 @@ def test_files(project: Project, paper: str) -> None:
     for module in folder.glob("*.py"):
         if module.name != "report.py":
             assert ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))), f"{module}: no docstring"
+
+
+@pytest.mark.parametrize("paper", [paper for paper in PAPERS if paper != NEW])
+def test_readme_says_what_the_records_say(paper: str) -> None:
+    """`repro keep` writes it; a change of the ledger, of a known exception or of the words needs another one."""
+
+    def lines(text: str) -> set[str]:
+        # A claim without records is blocked or only not run, and counted so, by what data is on this machine.
+        return {line for line in text.splitlines() if not re.search("blocked|not run|not been run", line)}
+
+    written = (PROJECT.papers / paper / "README.md").read_text(encoding="utf-8")
+    assert lines(written) == lines(refreshed(PROJECT, paper)), f"repro keep {paper}"
 
 
 @pytest.mark.parametrize("paper", PAPERS)

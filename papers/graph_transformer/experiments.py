@@ -96,7 +96,10 @@ def regression(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
 
 
 def sized(setting: Mapping[str, Any], part: str, seed: int, factor: int, root: Path) -> Graphs:
-    """Return one part of a seed's own graphs, their communities ``factor`` times as large as the setting says."""
+    """Return one part of a seed's own graphs, their communities ``factor`` times as large as the setting says.
+
+    No part has a pattern of another: larger graphs have new ones, and only at the training sizes they would be known.
+    """
     graphs = load(
         setting["dataset"],
         part,
@@ -108,6 +111,7 @@ def sized(setting: Mapping[str, Any], part: str, seed: int, factor: int, root: P
         sizes=(factor * setting["smallest_community"], factor * setting["largest_community"]),
         seed=seed,
         sign=setting["sign"],
+        shared_patterns=False,
     )
     if setting["encoding_scale"] == "unit" or setting["encoding"] != "laplacian":
         return graphs

@@ -123,8 +123,9 @@ def _as_one(
     every = torch.ones_like(pairs).view(-1, B, n, n)
 
     def of_nodes(x: Tensor, fill: int = 0) -> Tensor:
-        rest = x.shape[len(lead) + 2 :]
-        return _below(node, x.reshape(-1, B * n, *rest), fill).view(*lead, 1, -1, *rest)
+        rest = x.shape[len(lead) + 2 :]  # which may be 0, so that no other size can be left open
+        found = _below(node, x.reshape(len(node), B * n, *rest), fill)
+        return found.view(*lead, 1, found.shape[1], *rest)
 
     def of_edges(x: Tensor) -> Tensor:
         return _below(pair, x.reshape(-1, B * n * n)).view(*lead, -1)
@@ -226,6 +227,7 @@ def load(
     sizes: tuple[int, int] = sbm.SIZES,
     seed: int = 0,
     sign: str = "canonical",
+    shared_patterns: bool = True,
 ) -> Graphs:
     """Return the first ``count`` graphs of a split of ``zinc``, ``pattern`` or ``cluster``; 0 for all of them.
 
@@ -240,13 +242,16 @@ def load(
         sizes: smallest and largest community of block-model graphs.
         seed: of the block-model graphs.
         sign: ``canonical`` for :func:`encodings.with_sign`, ``arbitrary`` for :func:`with_arbitrary_signs`.
+        shared_patterns: see :func:`sbm.graph`.
     """
     cache = root / ".cache" / "laplacian"
     drawn: list[tuple[np.ndarray, np.ndarray, Any]]
     if dataset == "zinc":
         drawn = [(m.atoms, m.bonds, m.target) for m in zinc.load(split, count or None, root)]
     else:
-        made = sbm.graphs(dataset, split, count or None, seed=seed, sizes=sizes)
+        made = sbm.graphs(
+            dataset, split, count or None, seed=seed, sizes=sizes, shared_patterns=shared_patterns
+        )
         drawn = [(g.features, g.adjacency, g.labels) for g in made]
     tokens, edges, targets = zip(*drawn, strict=True)
     graphs = pad(tokens, edges, targets, encode([E > 0 for E in edges], encoding, eigenvectors, cache), full)

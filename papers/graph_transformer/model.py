@@ -119,7 +119,8 @@ def softmax_weights(scores: Tensor, clamp: str) -> Tensor:
     The code clamps the scores to [-5, 5] before exp (``before_exp``); the paper's text says that the exponentials are
     clamped to that range (``after_exp``).
     """
-    return scores.clamp(-5, 5).exp_() if clamp == "before_exp" else scores.exp().clamp(-5, 5)
+    # An exponential is never below -5; clamping what is above 5 beforehand keeps it from running over.
+    return scores.clamp(-5, 5).exp_() if clamp == "before_exp" else scores.clamp(max=math.log(5)).exp()
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -112,7 +112,15 @@ def _pattern(seed: int, instance: int, sizes: tuple[int, int]) -> tuple[np.ndarr
     return inner, stream.integers(0, model.tokens - 1, size)
 
 
-def graph(name: str, split: str, index: int, *, seed: int = 0, sizes: tuple[int, int] = SIZES) -> BlockGraph:
+def graph(
+    name: str,
+    split: str,
+    index: int,
+    *,
+    seed: int = 0,
+    sizes: tuple[int, int] = SIZES,
+    shared_patterns: bool = True,
+) -> BlockGraph:
     """Return one graph.
 
     Args:
@@ -121,6 +129,7 @@ def graph(name: str, split: str, index: int, *, seed: int = 0, sizes: tuple[int,
         index: of the graph within the split; not bounded by the published number of graphs.
         seed: of the whole set.
         sizes: smallest and largest community; other than the published ones for larger or smaller graphs.
+        shared_patterns: whether all splits of PATTERN have the same patterns, as published; else each has its own.
 
     Raises:
         ReproError: for an unknown set or split.
@@ -141,7 +150,8 @@ def graph(name: str, split: str, index: int, *, seed: int = 0, sizes: tuple[int,
             (chosen,) = stream.integers(0, int((labels == community).sum()) - 1, 1)
             features[np.flatnonzero(labels == community)[chosen]] = community + 1
         return BlockGraph(A, features, labels)
-    inner, inner_features = _pattern(seed, index % PATTERNS, sizes)
+    first = 0 if shared_patterns else PATTERNS * list(model.counts).index(split)
+    inner, inner_features = _pattern(seed, first + index % PATTERNS, sizes)
     probability[-1] = probability[:, -1] = model.pattern
     blocks = np.concatenate([np.full(len(inner), model.communities), blocks])
     place = stream.permutation(len(blocks))  # of each node before shuffling
@@ -156,12 +166,18 @@ def graph(name: str, split: str, index: int, *, seed: int = 0, sizes: tuple[int,
 
 
 def graphs(
-    name: str, split: str, count: int | None = None, *, seed: int = 0, sizes: tuple[int, int] = SIZES
+    name: str,
+    split: str,
+    count: int | None = None,
+    *,
+    seed: int = 0,
+    sizes: tuple[int, int] = SIZES,
+    shared_patterns: bool = True,
 ) -> list[BlockGraph]:
     """Return the first ``count`` graphs of a split; all of them if None. See :func:`graph`."""
     published = _model(name).counts.get(split, 0)
     return [
-        graph(name, split, index, seed=seed, sizes=sizes)
+        graph(name, split, index, seed=seed, sizes=sizes, shared_patterns=shared_patterns)
         for index in range(published if count is None else count)
     ]
 

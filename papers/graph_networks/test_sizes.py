@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 
-from papers.graph_networks import chain, demo_tasks, demos, domains, experiments, swimming
+from papers.graph_networks import chain, demo_tasks, demos, domains, experiments, limits, swimming
 from papers.graph_networks.conftest import ROOT, seeds, setting
 from papers.graph_networks.model import InteractionNetwork
 from papers.graph_networks.training import CAP, capped
@@ -165,6 +165,25 @@ def test_right_labels_have_hardly_an_error_and_no_labels_have_one(name: str) -> 
     right = demos.measured(s, [0], 9, lambda d: (d.nodes, d.edges))
     assert right[0]["label_error"] < 0.02
     assert right[0]["unsolved_share"] == 0.0
+
+
+def test_the_reach_is_counted_on_the_graphs_that_networks_are_tested_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demos, "AT_ONCE", 16 * 9**2)  # three passes
+    s = setting("demo", task="shortest_path", test_graphs=48, core_steps=3, size=9)
+    seen: list[torch.Tensor] = []
+
+    def look(data: demo_tasks.Task) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(data.nodes.sum(-1).flatten())
+        return data.nodes, data.edges
+
+    demos.measured(s, [4], 9, look)
+    assert len(seen) == 3
+    nodes = torch.cat(seen)
+    ((_, row),) = limits.beyond_reach(s, [4], Context(ROOT))
+    assert row == {"beyond_reach": pytest.approx(float((nodes > 4).float().mean()))}
+    assert 0 < row["beyond_reach"] < 1
 
 
 @pytest.mark.parametrize("name", ["sort", "shortest_path"])

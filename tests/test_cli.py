@@ -82,6 +82,7 @@ def test_a_mistake_is_told_in_one_line(ask: Ask, arguments: tuple[str, ...]) -> 
         (("rnu", "toy"), ["rnu", "run"]),
         (("run",), ["Missing argument"]),
         (("run", "toy", "--threads", "-1"), ["--threads"]),
+        (("run", "toy", "--claim", "V1", "--claim", "V2"), ["--claim", "more than once"]),
     ],
 )
 def test_a_wrong_call_lists_what_is_valid(ask: Ask, arguments: tuple[str, ...], words: list[str]) -> None:

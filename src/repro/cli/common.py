@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
 
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
     from repro.evidence import Evidence
     from repro.project import Project
+
+
+class _Once(TyperCommand):
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for param in given:
+            if given.count(param) > 1 and not getattr(param, "multiple", False):
+                raise typer.BadParameter("it was given more than once, and takes one value", ctx, param)
+        return super().parse_args(ctx, args)
+
+
+class Commands(typer.Typer):
+    """Commands that refuse an option given twice, where the last value would silently be taken."""
+
+    def command(self, name: str | None = None, **options: Any) -> Any:
+        """See :meth:`typer.Typer.command`."""
+        return super().command(name, cls=_Once, **options)
 
 
 class TierName(StrEnum):

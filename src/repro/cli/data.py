@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from repro.cli.common import the_project
+from repro.cli.common import Commands, the_project
 
-app = typer.Typer(help="The data sets: fetch, verify, status.", no_args_is_help=True)
+app = Commands(help="The data sets: fetch, verify, status.", no_args_is_help=True)
 
 
 @app.command("fetch")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli.common import TierName, evidence_of, papers_named, the_project
+from repro.cli.common import Commands, TierName, evidence_of, papers_named, the_project
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from repro.plan import Job
     from repro.project import Project
 
-app = typer.Typer()
+app = Commands()
 MOST_SEEDS = 1_000_000
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli.common import evidence_of, folder_named, papers_named, the_project
+from repro.cli.common import Commands, evidence_of, folder_named, papers_named, the_project
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
     from repro.judge import Verdict
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command("list")

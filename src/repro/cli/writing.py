@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from repro.cli.common import folder_named, papers_named, the_project
+from repro.cli.common import Commands, folder_named, papers_named, the_project
 
-app = typer.Typer()
-weekly_app = typer.Typer(help="A literature review every week: new, build.", no_args_is_help=True)
+app = Commands()
+weekly_app = Commands(help="A literature review every week: new, build.", no_args_is_help=True)
 
 
 @app.command()

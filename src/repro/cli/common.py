@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 class _Once(TyperCommand):
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: list[Any] = self.make_parser(ctx).parse_args(list(args))[2]
         for param in given:
             if given.count(param) > 1 and not getattr(param, "multiple", False):
                 raise typer.BadParameter("it was given more than once, and takes one value", ctx, param)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +31,7 @@ from repro.records import (
     write_atomically,
     write_record,
 )
+from repro.turns import turn
 
 # Parts of an environment that change no number.
 NOT_ARITHMETIC = ("commit", "cores", "memory_gib", "freed_memory")
@@ -141,7 +144,10 @@ def run(
         try:
             pinned = ledger.experiments[job.experiment].device == "cpu"
             here = (processor, processor) if pinned else (machine, processor)
-            _run_job(project, ledger, job, seeds, folder, codes[job.experiment], here, progress, outcome)
+            # The times of a smoke run say nothing.
+            alone = ledger.experiments[job.experiment].alone and job.tier != "smoke"
+            with turn(alone, partial(_say_waiting, alone)):
+                _run_job(project, ledger, job, seeds, folder, codes[job.experiment], here, progress, outcome)
         except (DataUnavailable, DataCorrupt) as missing:
             outcome.blocked[job.name] = str(missing)
             progress.say(f"blocked: {job.name}: {missing}")
@@ -190,6 +196,15 @@ def _prepare(project: Project, device: str, threads: int | None) -> tuple[dict[s
         environment(project.root, where, torch.get_num_threads(), freed_memory) for where in (device, "cpu")
     )
     return machine, processor
+
+
+def _say_waiting(alone: bool) -> None:
+    why = (
+        "this measures time, and waits for other runs here"
+        if alone
+        else "a run here measures time; this waits"
+    )
+    print(f"{why} to end", file=sys.stderr, flush=True)
 
 
 def memory(device: str) -> int:

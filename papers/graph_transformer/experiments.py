@@ -50,15 +50,26 @@ def data(setting: Mapping[str, Any], part: str, root: Path) -> Graphs:
     )
 
 
+def _edge_stream(setting: Mapping[str, Any]) -> bool:
+    return setting["model"] == "gatedgcn" or (setting["model"] == "gt" and setting["dataset"] == "zinc")
+
+
+def _together(setting: Mapping[str, Any], device: str) -> int:
+    """How many seeds are stacked at most.
+
+    On a processor an edge stream goes alone: it gains nothing from others, and lists that are filled up to the longest
+    seed's are added up in another order.
+    """
+    return 1 if device == "cpu" and _edge_stream(setting) else TOGETHER
+
+
 def _bytes(setting: Mapping[str, Any], nodes: int, edges: float) -> float:
     """What one seed needs at its peak, roughly, with so many nodes and edges per graph: what backward passes need.
 
     That is attention weights between all nodes or, with an edge stream, states of nodes and edges.
     """
-    edge_stream = setting["model"] == "gatedgcn" or (
-        setting["model"] == "gt" and setting["dataset"] == "zinc"
-    )
-    numbers = 16 * setting["width"] * (nodes + edges) if edge_stream else 6 * setting["heads"] * nodes**2
+    heads, width = setting["heads"], setting["width"]
+    numbers = 16 * width * (nodes + edges) if _edge_stream(setting) else 6 * heads * nodes**2
     return 4 * setting["batch"] * setting["layers"] * numbers
 
 
@@ -68,7 +79,7 @@ def _train(
     """Train on a table's data and yield ``measure`` on the test part as the quantity ``name``."""
     train, val, test = (data(setting, part, context.root) for part in PARTS)
     need = _bytes(setting, train.tokens.shape[1], train.mean_edges)
-    for chunk in context.chunks(seeds, need, largest=TOGETHER):
+    for chunk in context.chunks(seeds, need, largest=_together(setting, context.device)):
         ours = test.to(context.device)
         task = TASKS[setting["dataset"]]
         for trainer, at, _ in run(setting, task, chunk, train, val, context.device, context.work):
@@ -166,7 +177,7 @@ def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     trained, tested = (6 * f * setting["largest_community"] for f in (runs[-1][0], factors[-1]))
     need = max(_bytes(setting, trained, trained**2), _bytes({**setting, "layers": 1}, tested, tested**2))
     rule = setting["model"] == "degree"
-    for chunk in context.chunks(seeds, need, largest=1 if rule else TOGETHER):
+    for chunk in context.chunks(seeds, need, largest=1 if rule else _together(setting, context.device)):
         errors: list[dict[int, float]] = [{} for _ in chunk]
         for i, (trained_at, tested_at) in enumerate(runs):
             found = (

@@ -78,9 +78,8 @@ def training_time(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     then fewer than Cora's.
     """
     graph = planetoid.load(setting["dataset"], context.root)
-    splits = {
-        part: [nodes] for part, nodes in planetoid_split(graph).items()
-    }  # each seed its own: nothing is left out
+    # Where each seed has a split of its own, no node is left out.
+    splits = {part: [nodes] for part, nodes in planetoid_split(graph).items()}
     # The first run of a process is slower.
     list(run(graph, {**setting, "epochs": 2}, [0], splits, device=context.device))
     for chunk in context.chunks(seeds, 1, largest=1):

@@ -10,15 +10,17 @@ import pytest
 from tests.test_judge import one
 
 from repro.errors import LedgerError
+from repro.evidence import Evidence
 from repro.generalisation import (
     KNEE_SIZES,
     breaking_point,
     judge_breaks,
     judge_holds,
+    judge_learned,
     knee,
-    not_learned,
     ratios,
 )
+from repro.judge import judge
 from repro.report.sizes import ticks
 from repro.statistics import Outcome
 
@@ -253,19 +255,58 @@ def test_a_reference_that_has_learned_nothing_decides_nothing(toy) -> None:
 def test_the_nearest_training_sizes_as_reference_must_be_learned() -> None:
     """Others are divided by nowhere, and need not even have been tested."""
     good, bad = errors(lambda n: 0.1), errors(lambda n: 0.1 if n != max(TRAINED) else 0.9)
-    assert not_learned(good, TRAINED, {}, [16], 0.5) is None
-    assert not_learned(good, [min(TRAINED) - 1, *TRAINED], {}, [16], 0.5) is None
-    found = not_learned(bad, TRAINED, {}, [16], 0.5)
-    assert found is not None
+    assert judge_learned(good, TRAINED, {}, [16], 0.5).outcome == "reproduced"
+    assert judge_learned(good, [min(TRAINED) - 1, *TRAINED], {}, [16], 0.5).outcome == "reproduced"
+    found = judge_learned(bad, TRAINED, {}, [16], 0.5)
+    assert found.outcome == "inconclusive"
     assert f"at size {max(TRAINED)}: 0." in found.reasons[0]
     assert found.idle, "shown to lie above"
     wide = errors(lambda n: 0.45, spread=0.5)
-    found = not_learned(wide, TRAINED, {}, [16], 0.5)
-    assert found is not None
+    found = judge_learned(wide, TRAINED, {}, [16], 0.5)
+    assert found.outcome == "inconclusive"
     assert not found.idle, "it may or may not"
     assert found.seeds_needed is not None
     assert found.seeds_needed > len(wide)
-    assert not_learned(bad, TRAINED, {}, [min(TRAINED) - 1], 0.5) is None
+    assert judge_learned(bad, TRAINED, {}, [min(TRAINED) - 1], 0.5).outcome == "reproduced"
+
+
+def test_a_verdict_on_a_ratio_is_no_surer_than_that_its_reference_has_learned(toy) -> None:
+    """The ratio is plain, the reference just below its bound: at a stricter level the claim is open."""
+    toy.edit(
+        "  - id: C1\n", CLAIM.replace("limit: 3.0", "limit: 90.0") + "    reference_below: 1.06\n  - id: C1\n"
+    )
+    records = costs(toy, 1.0, 1) + costs(toy, 0.0, 2)
+    verdict = one(toy, "G1", records)
+    assert verdict.outcome == "reproduced"
+    assert 0.001 < verdict.p_equivalence <= 0.05
+    evidence = Evidence(toy.ledger, records, levels={"growth": 0.001})
+    assert next(v for v in judge(evidence) if v.claim == "G1").outcome == "inconclusive"
+
+
+def test_a_break_asks_of_every_size_it_tests_that_the_reference_has_learned(toy) -> None:
+    """Broken at 8; at 16, which is tested too, the reference has learned nothing, so that its ratio says nothing."""
+    toy.edit(
+        "  - id: C1\n",
+        CLAIM.replace("expect: holds", "expect: breaks\n    sizes: [8]\n    reference_below: 0.5")
+        + "  - id: C1\n",
+    )
+    own, reference = costs(toy, 1.0, 1), costs(toy, 0.0, 2)
+    for record in reference:
+        for row in record.rows:
+            row["cost"] *= 0.1 if row["size"] <= 8 else 10.0
+    assert one(toy, "G1", own + reference).outcome == "inconclusive"
+    for record in reference:
+        record.rows[-1]["cost"] *= 0.01
+    assert one(toy, "G1", own + reference).outcome == "reproduced"
+
+
+def test_a_size_that_one_reference_lacks_is_an_error_not_left_out(toy) -> None:
+    toy.edit("  - id: C1\n", CLAIM + "  - id: C1\n")
+    own, reference = costs(toy, 1.0, 1), costs(toy, 0.0, 2)
+    del reference[2].rows[-1]
+    verdict = one(toy, "G1", own + reference)
+    assert verdict.outcome == "error"
+    assert "Seed 2 of the models trained at each size has no error at size 16" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize(

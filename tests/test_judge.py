@@ -11,7 +11,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from repro.deviations import effects
+from repro.deviations import effects, turned
 from repro.errors import LedgerError
 from repro.evidence import Evidence
 from repro.judge import Verdict, judge
@@ -479,6 +479,81 @@ def test_a_control_that_fails_is_as_it_should_be(toy, mean: float, scale: float,
     assert any("not shown to fail" in r for r in verdict.reasons) == (outcome == "inconclusive")
 
 
+@pytest.mark.parametrize(
+    ("claim", "value", "outcome"),
+    [
+        ("V1", 80.0, "reproduced"),
+        ("V1", 50.0, "contradicted"),
+        ("H1", 95.0, "reproduced"),
+        ("H1", 50.0, "contradicted"),
+    ],
+)
+def test_a_control_with_one_value_in_all_runs_is_told_by_its_side(
+    toy, claim: str, value: float, outcome: str
+) -> None:
+    """As an untrained model's often is. It voids a claim that it meets, and fails plainly where it does not."""
+    toy.edit("    bound: 70.0\n", "    bound: 70.0\n    controls: [shuffled]\n")
+    control = train(toy, value, scale=0.0, labels="shuffled")
+    verdict = one(toy, claim, train(toy, 80.0) + control)
+    assert verdict.controls == {"shuffled": outcome}
+    assert verdict.outcome == ("error" if outcome == "reproduced" else "reproduced")
+    assert not any("not shown to fail" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(("ahead", "outcome"), [(2.0, "reproduced"), (0.0, "contradicted")])
+def test_an_ordering_whose_control_has_one_difference_in_all_runs(toy, ahead: float, outcome: str) -> None:
+    toy.edit(
+        "    across: {level: [70.0, 90.0]}\n", "    across: {level: [70.0, 90.0]}\n    controls: [shuffled]\n"
+    )
+    control = [
+        toy.record(
+            "train",
+            i,
+            {"accuracy": 50.0 + more},
+            setting={"level": level, "variant": variant, "labels": "shuffled"},
+        )
+        for level in (70.0, 90.0)
+        for variant, more in (("a", 0.0), ("b", ahead))
+        for i in range(5)
+    ]
+    verdict = one(toy, "O1", orderings(toy, (2.0, 2.0)) + control)
+    assert verdict.controls == {"shuffled": outcome}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("set: {labels: shuffled}", "set: {variant: a}", "both sides of the comparison"),
+        ("set: {labels: shuffled}", 'set: {labels: "true"}', "changes nothing"),
+    ],
+)
+def test_a_control_that_cannot_fail_is_refused(toy, old: str, new: str, said: str) -> None:
+    toy.edit(
+        "    across: {level: [70.0, 90.0]}\n", "    across: {level: [70.0, 90.0]}\n    controls: [shuffled]\n"
+    )
+    toy.edit("    controls: [shuffled]\n  - id: O1", "  - id: O1")
+    toy.edit(old, new)
+    with pytest.raises(LedgerError, match=said):
+        toy.ledger()
+
+
+def test_a_run_without_the_row_that_counts_is_an_error_not_left_out(toy) -> None:
+    toy.edit(
+        "  - id: C1\n",
+        "  - id: H2\n    kind: threshold\n    statement: It costs less than 99.\n"
+        "    anchor: {place: Figure 1, evidence: paper}\n"
+        "    measure: {experiment: growth, quantity: cost, setting: {size: 8}}\n"
+        "    bound: 99\n    direction: below\n  - id: C1\n",
+    )
+    records = growth(toy, 1.0)
+    assert one(toy, "H2", records).outcome == "reproduced"
+    records[2].rows[:] = [row for row in records[2].rows if row["size"] != 8]
+    verdict = one(toy, "H2", records)
+    assert (verdict.outcome, verdict.reasons) == ("error", ["Seed 2 has 0 rows at 8, where one is needed."])
+    records[2].rows.extend([{"size": 8.0, "cost": 8.0}, {"size": 8.0, "cost": 1e6}])
+    assert one(toy, "H2", records).outcome == "error"
+
+
 def test_a_control_that_was_not_run_is_told(toy) -> None:
     verdict = one(toy, "V1", train(toy, 80.0))
     assert verdict.outcome == "reproduced"
@@ -586,6 +661,24 @@ def test_no_effect_without_two_common_seeds(toy, seeds: list[int]) -> None:
     changed = [toy.record("train", s, {"accuracy": 81.0 + s}, setting={"variant": "c"}) for s in seeds]
     (effect,) = effects(Evidence(toy.ledger, default + changed))
     assert effect.estimate is None
+
+
+def test_a_verdict_is_turned_on_common_seeds_and_only_where_there_is_one(toy) -> None:
+    """On the two common seeds both protocols say the same; what five seeds say beside two would not be that."""
+    alternative = train(toy, 80.0, n=2, variant="c")
+    assert turned(Evidence(toy.ledger, train(toy, 80.0) + alternative)) == []
+    far = train(toy, 50.0, variant="c")
+    (found,) = [t for t in turned(Evidence(toy.ledger, train(toy, 80.0) + far)) if t.claim == "V1"]
+    assert (found.here.outcome, found.there.outcome, found.here.n, found.there.n) == (
+        "reproduced",
+        "contradicted",
+        5,
+        5,
+    )
+    toy.edit(
+        "    anchor: {place: page 1, evidence: paper}", "    anchor: {place: page 1, evidence: recalled}"
+    )
+    assert not [t for t in turned(Evidence(toy.ledger, train(toy, 80.0) + far)) if t.claim == "V1"]
 
 
 def test_no_effect_of_what_is_no_number(toy) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from repro.errors import RecordDamaged
+from repro.errors import RecordDamaged, ReproError
 from repro.evidence import gather
 from repro.judge import judge
 from repro.needs import cost, needs, total
@@ -152,6 +152,27 @@ def toy_with_readme(toy):
 
     toy.write("README.md", f"# Toy\n\n{BEGIN}\n{END}\n")
     return toy
+
+
+def test_what_failed_is_not_kept_without_saying_so(toy) -> None:
+    """The reference would hold the seeds that ended well, and nothing of the one that did not."""
+    toy.edit('yield seed, {"accuracy"', 'yield seed, 1 / (seed != 4) and {"accuracy"', "experiments.py")
+    toy.run("full")
+    assert toy.verdicts()["V1"].outcome == "error"
+    with pytest.raises(ReproError, match="no fair sample"):
+        keep(toy_with_readme(toy).project, "toy", toy.folder)
+    assert not (toy.project.reference / "toy.parquet").exists()
+
+
+def test_the_rule_judges_at_the_tier_that_it_grows(toy) -> None:
+    """Ten seeds of a reduced tier would have the word, and the tier asked for would never be looked at."""
+    toy.edit(
+        "      quick: {seeds: 5}\n", "      quick: {seeds: 10, set: {steps: 10}, supports: [threshold]}\n"
+    )
+    toy.run("quick")
+    assert toy.verdicts()["H1"].tier == "quick"
+    found = grow(toy, toy.progress, claim_id="H1")
+    assert {v.tier for v in found.verdicts} == {"full"}
 
 
 def test_the_note_keeps_the_stricter_level_and_must_be_readable(toy) -> None:

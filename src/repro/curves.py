@@ -29,7 +29,9 @@ def log_slopes(sizes: Values, values_per_seed: Values) -> NDArray[np.float64]:
     return np.log(np.asarray(values_per_seed, dtype=np.float64)) @ u / (u @ u)
 
 
-def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin: float) -> Decision:
+def judge_slope(
+    sizes: Values, values_per_seed: Values, expected: float, margin: float, overlap: float = 0.0
+) -> Decision:
     """Does a quantity grow as size^expected? Least-squares slope of log value on log size, for each seed.
 
     values_per_seed: S × len(sizes), positive. The S slopes go to `judge_value` with `expected` as an exact
@@ -41,7 +43,8 @@ def judge_slope(sizes: Values, values_per_seed: Values, expected: float, margin:
     if bad := int(np.count_nonzero(values <= 0) + np.count_nonzero(k <= 0)):
         raise ValueError(f"{bad} of {values.size + k.size} values and sizes are not positive.")
     slopes = without_dust(log_slopes(k, values), 1.0)
-    d, e = judge_value(slopes, Published(expected), margin, None), mean_interval(slopes)
+    d = judge_value(slopes, Published(expected), margin, None, overlap)
+    e = mean_interval(slopes, overlap=overlap)
     return replace(
         d,
         estimate=e,

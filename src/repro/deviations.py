@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repro import statistics
 from repro.claims import Claim, Scalar
 from repro.evidence import Evidence
-from repro.judge import JUDGED_TIERS, choose_tier, decide, overlap_of
+from repro.judge import JUDGED_TIERS, can_be_judged, choose_tier, decide, overlap_of
 from repro.ledger import Deviation
 from repro.plan import Arm, claim_arms, deviation_arms
 from repro.statistics import Decision, Estimate
@@ -110,15 +110,20 @@ def _fixes(claim: Claim, switch: str) -> bool:
 def _decided(
     evidence: Evidence, claim: Claim, switch: str, alternative: Scalar
 ) -> tuple[Decision, Decision] | None:
-    """Return the claim's test on its own runs and on those of an alternative; None where runs are missing."""
+    """Return the claim's test on its own runs and on those of an alternative, on the seeds that all of them have.
+
+    None where fewer than two are common, or where the claim has no verdict that could be turned.
+    """
     tier = choose_tier(evidence, claim)
-    if tier is None:
+    if tier is None or not can_be_judged(evidence, claim, tier):
         return None
     change = {switch: alternative}
     own, other = claim_arms(evidence.ledger, claim, tier), claim_arms(evidence.ledger, claim, tier, change)
-    if own == other or any(len(evidence.of(arm)) < 2 for arm in other):
+    common = set.intersection(*({record.seed for record in evidence.of(arm)} for arm in [*own, *other]))
+    if own == other or len(common) < 2:
         return None
+    same = replace(evidence, records=[record for record in evidence.records if record.seed in common])
     try:
-        return decide(evidence, claim, tier), decide(evidence, claim, tier, change)
+        return decide(same, claim, tier), decide(same, claim, tier, change)
     except ValueError:
         return None

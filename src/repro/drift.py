@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite, nan, sqrt
+from math import isclose, isfinite, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Shift:
         shift: mean of b − mean of a, in the quantity's unit; over all arms in standard deviations.
         sds: the shift in standard deviations between the seeds of a and b; NaN where there is no spread.
         p: of no shift, before and after Holm's correction; None where too few seeds allow no test.
+        same: every seed has the same value in both, but for rounding.
         timing: it measures time or memory, which another machine changes by right.
     """
 
@@ -53,6 +54,7 @@ class Shift:
     shift: float
     sds: float
     p: float | None
+    same: bool = False
     p_corrected: float | None = None
     timing: bool = False
 
@@ -69,8 +71,8 @@ class Shift:
 
     @property
     def identical(self) -> bool:
-        """Whether there is no shift at all."""
-        return self.shift == 0
+        """Whether there is no difference at all."""
+        return self.shift == 0 and (self.same or not self.paired)
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def drift(ledger: Ledger, a: Sequence[Record], b: Sequence[Record]) -> Drift:
                 shift,
                 sds,
                 p,
+                paired and all(isclose(x[s], y[s], rel_tol=1e-12) for s in x.keys() & y.keys()),
                 timing=timing,
             )
         )

@@ -64,14 +64,12 @@ def ratios(errors: Errors, trained: Sequence[float], relative_to: RelativeTo, sa
         same_size: errors of models trained at each size; empty unless needed.
 
     Raises:
-        ValueError: if an error is not positive and finite, a seed lacks a size that another has, or there is nothing to
-            compare with.
+        ValueError: if an error is not positive and finite, a seed lacks a size that another of its set has, or there is
+            nothing to compare with.
     """
     found: Ratios = {}
-    every = {size for curve in errors.values() for size in curve}
-    for seed, curve in sorted(errors.items()):
-        if missing := sorted(every - set(curve)):
-            raise ValueError(f"Seed {seed} has no error at size {missing[0]:g}, which other seeds have.")
+    every = _sizes_of_all(errors, "")
+    _sizes_of_all(same_size, " of the models trained at each size")
     for size in sorted(every - set(trained)):
         logs = []
         for seed, curve in sorted(errors.items()):
@@ -88,6 +86,17 @@ def ratios(errors: Errors, trained: Sequence[float], relative_to: RelativeTo, sa
     if not found:
         raise ValueError(f"No size outside the training sizes {list(trained)} has errors to compare.")
     return found
+
+
+def _sizes_of_all(errors: Errors, whose: str) -> set[float]:
+    """Return the sizes; each seed must have them all, or those that a seed lacks would be left out in silence."""
+    every = {size for curve in errors.values() for size in curve}
+    for seed, curve in sorted(errors.items()):
+        if missing := sorted(every - set(curve)):
+            raise ValueError(
+                f"Seed {seed}{whose} has no error at size {missing[0]:g}, which other seeds have."
+            )
+    return every
 
 
 def _test(logs: Sequence[float], limit: float, direction: Literal["above", "below"]) -> Decision:
@@ -217,12 +226,13 @@ def judge_breaks(
     )
 
 
-def not_learned(
+def judge_learned(
     errors: Errors, trained: Sequence[float], same_size: Errors, sizes: Sequence[float], bound: float
-) -> Decision | None:
-    """Return an inconclusive decision unless every reference error is shown to lie below ``bound``; else None.
+) -> Decision:
+    """Is every reference error below ``bound``? Reproduced or inconclusive (Berger 1982).
 
-    Where one is shown to lie above it, nothing was learned there: then the decision is ``idle``.
+    Where one is shown to lie above it, nothing was learned there: then the decision is ``idle``. The p-value is the
+    largest; what is concluded from the ratios cannot be surer than that (:func:`given`).
 
     Args:
         errors: of the model under test; unless ``same_size`` is given, the reference are its errors at the training
@@ -236,13 +246,16 @@ def not_learned(
     if not same_size:
         reference, at = errors, {t for size in sizes for t in _nearest(trained, size)}
     tests: dict[float, Decision | None] = {}
+    p = 0.0
     for size in sorted(at):
         logs = [_logarithm(curve[size]) for curve in reference.values() if size in curve]
         test = _test(logs, bound, "below") if logs else None
         if test is None or test.outcome is not Outcome.reproduced:
             tests[size] = test
+        elif test.p_equivalence is not None:
+            p = max(p, test.p_equivalence)
     if not tests:
-        return None
+        return Decision(Outcome.reproduced, n=len(errors), p_equivalence=p)
     listed = "; ".join(_told(size, test) if test else f"{size:g}: no runs" for size, test in tests.items())
     needed = [test.seeds_needed if test else None for test in tests.values()]
     idle = any(test is not None and test.outcome is Outcome.contradicted for test in tests.values())
@@ -256,6 +269,17 @@ def not_learned(
         reasons=(why,),
         seeds_needed=None if idle or None in needed else max(n for n in needed if n is not None),
         idle=idle,
+    )
+
+
+def given(learned: Decision, decision: Decision) -> Decision:
+    """Return a decision on ratios that counts only if the reference has learned: both must be shown (Berger 1982)."""
+    gate = learned.p_equivalence or 0.0
+    p, q = decision.p_equivalence, decision.p_outside
+    return replace(
+        decision,
+        p_equivalence=None if p is None else max(p, gate),
+        p_outside=None if q is None else max(q, gate),
     )
 
 

@@ -131,7 +131,7 @@ def decide(
     if isinstance(claim, OrderingClaim):
         pairs = {}
         for name, (a, b) in comparisons(ledger, claim, tier, change).items():
-            first, second = evidence.values(a, quantity), evidence.values(b, quantity)
+            first, second = _one_each(evidence, a, quantity), _one_each(evidence, b, quantity)
             seeds = sorted(set(first) & set(second))
             pairs[name] = ([first[s] for s in seeds], [second[s] for s in seeds], claim.at_least)
         return statistics.judge_ordering(pairs, overlap)
@@ -139,7 +139,11 @@ def decide(
         sizes, runs = evidence.curve(arms[0], quantity)
         kept = [i for i, x in enumerate(sizes) if x >= (claim.smallest or 0)]
         return curves.judge_slope(
-            [sizes[i] for i in kept], [[c[i] for i in kept] for c in runs], claim.slope, claim.margin.value
+            [sizes[i] for i in kept],
+            [[c[i] for i in kept] for c in runs],
+            claim.slope,
+            claim.margin.value,
+            overlap,
         )
     if isinstance(claim, CurveClaim):
         sizes, runs = evidence.curve(arms[0], quantity)
@@ -148,7 +152,7 @@ def decide(
         return _generalisation(evidence, claim, tier, change)
     if isinstance(claim, PropertyClaim):
         return _all_hold(evidence, claim, arms)
-    values = [v for arm in arms for v in evidence.values(arm, quantity).values()]
+    values = [v for arm in arms for v in _one_each(evidence, arm, quantity).values()]
     if isinstance(claim, ThresholdClaim):
         return statistics.judge_threshold(values, claim.bound, claim.direction, overlap)
     if isinstance(claim, AuditClaim):
@@ -156,26 +160,43 @@ def decide(
     published = statistics.Published(**claim.published.model_dump())
     if claim.baseline:
         higher = None  # a baseline that does better than printed is no success of the paper
-    return statistics.judge_value(values, published, claim.margin.value, higher)
+    return statistics.judge_value(values, published, claim.margin.value, higher, overlap)
+
+
+def _one_each(evidence: Evidence, arm: Arm, quantity: str) -> dict[int, float]:
+    """Return seed to value; ValueError where a run has no row that counts, or several: none is left out in silence."""
+    rows = evidence.trials(arm, quantity)
+    for seed, values in rows.items():
+        if len(values) != 1:
+            at = "" if arm.at is None else f" at {arm.at:g}"
+            raise ValueError(f"Seed {seed} has {len(values)} rows{at}, where one is needed.")
+    return {seed: value for seed, (value,) in rows.items()}
 
 
 def _generalisation(
     evidence: Evidence, claim: GeneralisationClaim, tier: Tier, change: Mapping[str, Scalar]
 ) -> Decision:
-    quantity, found = claim.measure.quantity, {}
+    quantity, found, least_sure = claim.measure.quantity, {}, Decision(Outcome.reproduced, p_equivalence=0.0)
     for name, (own, same_size) in generalisation_arms(evidence.ledger, claim, tier, change).items():
         errors = evidence.by_index(own, quantity)
         reference = evidence.by_index(same_size, quantity) if same_size else {}
         found[name] = generalisation.ratios(errors, claim.trained, claim.relative_to, reference)
         if claim.reference_below is not None:
             sizes = claim.sizes or list(found[name])
-            idle = generalisation.not_learned(errors, claim.trained, reference, sizes, claim.reference_below)
-            if idle:
-                return idle
+            if claim.expect == "breaks":  # what is tested is the largest of them and all beyond
+                sizes = [s for s in found[name] if s >= max(sizes)]
+            learned = generalisation.judge_learned(
+                errors, claim.trained, reference, sizes, claim.reference_below
+            )
+            if learned.outcome is not Outcome.reproduced:
+                return learned
+            least_sure = max(least_sure, learned, key=lambda d: d.p_equivalence or 0.0)
     ratios = found.pop("")
     if claim.expect == "holds":
-        return generalisation.judge_holds(ratios, claim.sizes, claim.limit)
+        held = generalisation.judge_holds(ratios, claim.sizes, claim.limit)
+        return generalisation.given(least_sure, held)
     decision = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found)
+    decision = generalisation.given(least_sure, decision)
     (arm, _) = generalisation_arms(evidence.ledger, claim, tier, change)[""]
     bend = generalisation.knee(evidence.by_index(arm, quantity), claim.trained)
     return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
@@ -196,8 +217,11 @@ def _all_hold(evidence: Evidence, claim: PropertyClaim, arms: Sequence[Arm]) -> 
 
 
 def _runs(evidence: Evidence, arms: Sequence[Arm], quantity: str) -> list[list[float]]:
-    """Return every run's values; ValueError where there is none, or one that is no number."""
-    runs = [run for arm in arms for run in evidence.trials(arm, quantity).values() if run]
+    """Return every run's values; ValueError where a run has none, or one that is no number."""
+    found = [(seed, run) for arm in arms for seed, run in evidence.trials(arm, quantity).items()]
+    if bare := [seed for seed, run in found if not run]:
+        raise ValueError(f"Seed {bare[0]} has no row of those that count.")
+    runs = [run for _, run in found]
     values = [v for run in runs for v in run]
     if not values or any(np.isnan(values)):
         raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} values are not a number.")
@@ -256,7 +280,9 @@ def _published(claim: Claim) -> float | None:
     return claim.at_least if isinstance(claim, OrderingClaim) and claim.at_least else None
 
 
-def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | None]:
+def _judge_one(
+    evidence: Evidence, claim: Claim, asked: Tier | None = None
+) -> tuple[Verdict, Decision | None]:
     ledger = evidence.ledger
     verdict = Verdict(claim.id, ledger.paper.id, claim.kind, Outcome.not_run, published=_published(claim))
     if claim.blocked:
@@ -265,6 +291,8 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
         why = "the published number is recalled, not verified, and so enters no verdict"
         return replace(verdict, reasons=[why]), None
     tier = choose_tier(evidence, claim)
+    if asked in _tiers(evidence, claim) and _fewest(evidence, claim, asked):
+        tier = asked
     if tier is None:
         outcome, why = _why_no_tier(evidence, claim)
         return replace(verdict, outcome=outcome, reasons=[why]), None
@@ -278,7 +306,7 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
     try:
         decision = decide(evidence, claim, tier)
         controls = {
-            control: _outcome_of_control(decide(evidence, claim, tier, ledger.controls[control].set))
+            control: _outcome_of_control(evidence, claim, tier, ledger.controls[control].set)
             for control in _run_controls(evidence, claim, tier)
         }
     except ValueError as error:
@@ -286,9 +314,50 @@ def _judge_one(evidence: Evidence, claim: Claim) -> tuple[Verdict, Decision | No
     return replace(verdict, controls={c: str(o) for c, o in controls.items()}), decision
 
 
-def _outcome_of_control(decision: Decision) -> Outcome:
-    """Return a control's outcome; one whose networks are shown to have learned nothing fails, as it must."""
-    return Outcome.contradicted if decision.idle else decision.outcome
+def _outcome_of_control(
+    evidence: Evidence, claim: Claim, tier: Tier, change: Mapping[str, Scalar]
+) -> Outcome:
+    """Return a control's outcome; one whose networks are shown to have learned nothing fails, as it must.
+
+    An untrained or constant model often has the same value in every run. No test takes that for evidence of a claim,
+    but on which side of the claim's edge it lies is plain.
+    """
+    decision = decide(evidence, claim, tier, change)
+    if decision.idle:
+        return Outcome.contradicted
+    if isinstance(claim, OrderingClaim):
+        return _ordering_of_control(evidence, claim, tier, change, decision)
+    e = decision.estimate
+    if decision.outcome is not Outcome.inconclusive or e is None or e.n < 2 or e.se > 0:
+        return decision.outcome
+    if isinstance(claim, ThresholdClaim):
+        passes = (e.value > claim.bound) == (claim.direction == "above") and e.value != claim.bound
+    elif isinstance(claim, ValueClaim):
+        passes = abs(e.value) <= claim.margin.value + claim.published.rounding
+    else:
+        return decision.outcome
+    return Outcome.reproduced if passes else Outcome.contradicted
+
+
+def _ordering_of_control(
+    evidence: Evidence, claim: OrderingClaim, tier: Tier, change: Mapping[str, Scalar], decision: Decision
+) -> Outcome:
+    """Return an ordering's outcome on a control: pairs whose difference is the same in every run count by its sign."""
+    quantity, overlap, holds = claim.measure.quantity, overlap_of(evidence.ledger, claim.measure), []
+    for a, b in comparisons(evidence.ledger, claim, tier, change).values():
+        first, second = _one_each(evidence, a, quantity), _one_each(evidence, b, quantity)
+        seeds = sorted(set(first) & set(second))
+        pair = statistics.judge_difference(
+            [first[s] for s in seeds], [second[s] for s in seeds], claim.at_least, overlap
+        )
+        e = pair.estimate
+        if e is not None and e.n > 1 and e.se == 0:
+            if e.value <= claim.at_least:
+                return Outcome.contradicted
+            holds.append(True)
+        else:
+            holds.append(pair.outcome is Outcome.reproduced)
+    return Outcome.reproduced if all(holds) else decision.outcome
 
 
 def _failure(evidence: Evidence, claim: Claim, tier: Tier) -> str | None:
@@ -299,6 +368,12 @@ def _failure(evidence: Evidence, claim: Claim, tier: Tier) -> str | None:
             if (problem := evidence.problem(arm)) and problem["state"] == "failed":
                 return f"a run failed, so that the others are no fair sample: {problem['message']}"
     return None
+
+
+def can_be_judged(evidence: Evidence, claim: Claim, tier: Tier) -> bool:
+    """Whether a claim's own runs at a tier support a verdict: no run failed, and the number is not recalled."""
+    known = claim.anchor.evidence != "recalled"
+    return known and _supported(evidence.ledger, claim, tier) and _failure(evidence, claim, tier) is None
 
 
 def _why_no_tier(evidence: Evidence, claim: Claim) -> tuple[Outcome, str]:
@@ -340,6 +415,9 @@ def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision:
         reasons.append(f"{fewest} of the {planned} seeds that the {tier} tier plans are there.")
         if isinstance(claim, PropertyClaim) and outcome is Outcome.reproduced:
             outcome = Outcome.inconclusive
+    for higher in list(_tiers(evidence, claim))[list(_tiers(evidence, claim)).index(tier) + 1 :]:
+        if failure := _failure(evidence, claim, higher):
+            reasons.append(f"At the {higher} tier {failure}")
     if experiment.alone:
         reasons.append("Times of one machine: its repeats say nothing of another.")
     holds = (Outcome.reproduced, Outcome.better)
@@ -365,14 +443,16 @@ def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision:
     )
 
 
-def judge(evidence: Evidence) -> list[Verdict]:
+def judge(evidence: Evidence, tier: Tier | None = None) -> list[Verdict]:
     """Return a verdict for every claim of a paper, in the ledger's order.
+
+    Each at its own best tier, or at ``tier`` where it has runs there.
 
     Claims of one family are corrected together by Holm's method before anything is concluded; where records were
     grown by a sequential rule, at the level of each of its looks.
     """
     claims = evidence.ledger.all_claims()
-    judged = [(claim, *_judge_one(evidence, claim)) for claim in claims]
+    judged = [(claim, *_judge_one(evidence, claim, tier)) for claim in claims]
     families: dict[str, list[int]] = {}
     for i, (claim, _, decision) in enumerate(judged):
         if decision is not None:

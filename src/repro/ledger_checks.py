@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from repro.claims import (
     AuditClaim,
+    Claim,
     CurveClaim,
     GeneralisationClaim,
     OrderingClaim,
@@ -16,6 +17,7 @@ from repro.claims import (
     ScalingClaim,
     Setting,
     ThresholdClaim,
+    Tier,
     ValueClaim,
 )
 from repro.document import Document, Location
@@ -218,6 +220,26 @@ def _check_arms(ledger: Ledger, item: Any, document: Document, at: Location) -> 
                     f"at the {tier} tier both sides of the comparison ({name}) are the same run: the tier's `set` "
                     "overwrites what is compared",
                     at,
+                )
+        for control in getattr(item, "controls", []):
+            # A control that is not there, or whose setting does not fit, is told of elsewhere.
+            if control in ledger.controls and set(ledger.controls[control].set) <= set(experiment.setting):
+                _check_control(ledger, item, tier, control, document, at)
+
+
+def _check_control(
+    ledger: Ledger, item: Claim, tier: Tier, control: str, document: Document, at: Location
+) -> None:
+    """Check that a control changes the claim's runs, and leaves what is compared apart: else it cannot fail."""
+    change = ledger.controls[control].set
+    if claim_arms(ledger, item, tier, change) == claim_arms(ledger, item, tier):
+        document.fail(f"at the {tier} tier the control `{control}` changes nothing", (*at, "controls"))
+    if isinstance(item, OrderingClaim):
+        for name, (one, other) in comparisons(ledger, item, tier, change).items():
+            if one == other:
+                document.fail(
+                    f"at the {tier} tier the control `{control}` makes both sides of the comparison ({name}) one run",
+                    (*at, "controls"),
                 )
 
 

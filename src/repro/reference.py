@@ -7,9 +7,14 @@ from pathlib import Path
 
 from repro.errors import ReproError
 from repro.evidence import Evidence, gather
+from repro.plan import setting_hash
 from repro.project import Project
-from repro.records import note_levels, write_parquet
+from repro.records import Record, note_levels, write_parquet
 from repro.report.readme import refresh, refreshed
+
+
+def _job(record: Record) -> str:
+    return f"{record.experiment}/{setting_hash(record.setting)}"
 
 
 def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -> tuple[int, Evidence]:
@@ -25,12 +30,23 @@ def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -
         How many records the reference now holds, and what was found in ``source``.
 
     Raises:
-        ReproError: if the reference is damaged, or stale records in it would be lost. Nothing is changed then.
+        ReproError: if the reference is damaged, stale records in it would be lost, or runs in ``source`` failed whose
+            other seeds are no fair sample. Nothing is changed then.
     """
     ledger = project.ledger(paper)
     old, new = gather(project, ledger, project.reference), gather(project, ledger, source)
     if old.damaged:
         raise ReproError(f"{old.damaged[0]}; restore results/reference/{paper}.parquet before you add to it")
+    failed = [
+        name
+        for name, problem in new.problems.items()
+        if problem["state"] == "failed" and any(_job(record) == name for record in new.records)
+    ]
+    if failed:
+        raise ReproError(
+            f"{source}: runs of {', '.join(failed)} failed, so that their other seeds are no fair sample, and the "
+            f"reference would not say so: {new.problems[failed[0]]['message']}. Run them again first"
+        )
     merged = {record.id: record for record in [*old.records, *new.records]}
     lost = [(record, why) for record, why in old.stale if record.id not in merged]
     if lost and not drop_stale:

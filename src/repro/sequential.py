@@ -105,6 +105,6 @@ def until_settled(
             outcome: Ran = run(project, ledger, todo, folder, device=device, threads=threads, progress=shown)
         found.failed |= outcome.failed
         found.looks.append(look)
-        found.verdicts = [v for v in judge(gather(project, ledger, folder)) if v.claim in asked]
+        found.verdicts = [v for v in judge(gather(project, ledger, folder), tier) if v.claim in asked]
         claims = {v.claim for v in found.verdicts if _can_be_settled(v)}
     return found

@@ -200,7 +200,13 @@ def _readings(published: Published, n: int, var: float) -> Iterator[tuple[str, f
             yield f"the printed spread is the standard {name} of {m} runs", other, df
 
 
-def judge_value(ours: Values, published: Published, margin: float, higher_is_better: bool | None) -> Decision:
+def judge_value(
+    ours: Values,
+    published: Published,
+    margin: float,
+    higher_is_better: bool | None,
+    overlap: float = 0.0,
+) -> Decision:
     """Is our mean equivalent to the published one? TOST on δ = ours − published (Schuirmann 1987).
 
     With se² = s² / n + variance of the published mean, r the rounding and t with Welch's df (1947),
@@ -211,7 +217,7 @@ def judge_value(ours: Values, published: Published, margin: float, higher_is_bet
     """
     if not 0 < margin < inf:
         raise ValueError(f"The margin must be positive and finite, not {margin}.")
-    own, value, r = mean_interval(ours), published.value, published.rounding
+    own, value, r = mean_interval(ours, overlap=overlap), published.value, published.rounding
     n, delta, size = own.n, own.value - value, abs(own.value - value)
     nearest = max(0.0, size - r)
     if text := _no_spread(own):

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from repro.claims import GeneralisationClaim, Tier
 from repro.evidence import Evidence
 from repro.generalisation import OWN, Errors
-from repro.judge import JUDGED_TIERS
+from repro.judge import JUDGED_TIERS, choose_tier
 from repro.ledger import Ledger
 from repro.plan import Arm, generalisation_arms, in_words
 from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, Drawn, new_figure
@@ -48,7 +48,8 @@ def _panels(ledger: Ledger, evidence: Evidence) -> list[Panel]:
     for claim in ledger.all_claims():
         if not isinstance(claim, GeneralisationClaim):
             continue
-        for tier in JUDGED_TIERS:
+        judged = choose_tier(evidence, claim)  # the figure shows what the verdict rests on
+        for tier in (judged,) if judged else JUDGED_TIERS:
             curves = _curves(ledger, evidence, claim, tier)
             if curves:
                 own = generalisation_arms(ledger, claim, tier)[""][0]

@@ -42,7 +42,8 @@ def written_down(k: int, votes: str) -> Attention:
 
     Args:
         k: keys; at most 127, for each has a gate and one unit is left.
-        votes: ``against`` their own values, as in the module's text, or ``for`` them, which fails: a control.
+        votes: ``against`` their own values, as in the module's text; with ``equal`` ones all c_j are 1, so that all
+            queries see one and the same key voted against least, which fails: a control.
 
     Raises:
         SettingError: if the width does not hold so many keys, or there are fewer than two.
@@ -56,13 +57,14 @@ def written_down(k: int, votes: str) -> Attention:
     for parameter in model.parameters():
         parameter.zero_()
     a = SPACING * torch.arange(k)
-    model.keys[:k, :k] = (-(1 + SLOPE) / 2 * a).exp().unsqueeze(1)  # c_j, in every gate
+    c = (-(1 + SLOPE) / 2 * a).exp() if votes == "against" else torch.ones(k)
+    model.keys[:k, :k] = c.unsqueeze(1)  # in every gate
     model.keys[:k, k] = a
     model.values[:, :k] = -1.0  # closes all gates ...
     model.values[:k, :k].fill_diagonal_(0.0)  # ... but the value's own
     model.W.copy_(torch.eye(WIDTH))
     model.a[0, k], model.a_query[0, k] = 1.0, -1.0
-    model.out[:k] = torch.eye(k) * {"against": -1.0, "for": 1.0}[votes]
+    model.out[:k] = -torch.eye(k)
     return model.eval()
 
 

@@ -21,9 +21,11 @@ def test_it_answers_every_query_with_static_attention(k: int) -> None:
     assert row == {"wrong_answers": 0.0, "reordered_pairs": 0}
 
 
-def test_votes_for_a_value_fail() -> None:
-    [(_, row)] = by_hand({"k": 4, "votes": "for"}, [0], Context(Path(".")))
-    assert row["wrong_answers"] > 50
+def test_equal_votes_fail() -> None:
+    """Every query then goes by the ranking, which is the same for all: one key in four, or in seven, is answered."""
+    for k in (4, 7):
+        [(_, row)] = by_hand({"k": k, "votes": "equal"}, [0], Context(Path(".")))
+        assert row["wrong_answers"] == pytest.approx(100 * (1 - 1 / k))
 
 
 @pytest.mark.parametrize("k", [4, 60])

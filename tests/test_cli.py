@@ -58,6 +58,11 @@ MISTAKES: dict[tuple[str, ...], list[str]] = {
     ("new", "toy"): ["`toy`", "exists"],
     ("new", "My-Paper"): ["`My-Paper`", "my_paper"],
     ("run", "toy", "--out", "papers/toy/paper.yaml"): ["papers/toy/paper.yaml"],
+    ("run", "toy", "--out", ""): ["--out", "current"],
+    ("run", "toy", "--besides", ""): ["--besides"],
+    ("run", "toy", "--set", "steps=3", "--set", "steps=4"): ["steps", "twice"],
+    ("run", "toy", "--claim", "G9"): ["G9"],
+    ("new", "weekly"): ["`weekly`", "weekly_paper"],
     ("judge", "toy", "--junit", "papers/toy/paper.yaml/junit.xml"): ["papers/toy/paper.yaml"],
 }
 
@@ -225,6 +230,7 @@ def test_no_gpu(ask: Ask) -> None:
         ("2.5", None),
         ("0", None),
         ("²", None),
+        ("3,9-7", None),
     ],
 )
 def test_parse_seeds(text: str, seeds: list[int] | None) -> None:

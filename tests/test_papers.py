@@ -26,6 +26,7 @@ from repro.errors import DataUnavailable, ReproError
 from repro.evidence import Evidence
 from repro.judge import judge
 from repro.ledger import Ledger
+from repro.lineage import command
 from repro.plan import comparisons, jobs
 from repro.project import Project, find_project
 from repro.records import Record, read_folder
@@ -145,6 +146,18 @@ def test_every_claim_is_run_by_some_tier(ledger: Ledger) -> None:
         assert claim.id in needed or claim.blocked, claim.id
         assert verdict.outcome == ("blocked" if claim.blocked else "not_run")
         assert verdict.reasons
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_command_that_a_page_shows_runs_something(ledger: Ledger) -> None:
+    """Also where nothing was run, and at whatever tier the verdict is of; a blocked claim has none."""
+    for claim in ledger.all_claims():
+        for tier in (None, *(t for t in TIERS if t != "smoke")):
+            shown = command(ledger, claim, tier)
+            assert bool(claim.blocked) == (not shown), claim.id
+            if shown:
+                named = shown.partition("--tier ")[2].split()[0]
+                assert jobs(ledger, named, claim_id=claim.id), f"{claim.id} at {named}"
 
 
 def test_no_two_papers_share_a_claim_id() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from repro.data.fetch import require
 from repro.errors import DataCorrupt, DataUnavailable
@@ -31,7 +32,7 @@ class Evidence:
     records: list[Record]
     stale: list[tuple[Record, str]] = field(default_factory=list)
     damaged: list[RecordDamaged] = field(default_factory=list)
-    problems: dict[str, dict[str, str]] = field(default_factory=dict)
+    problems: dict[str, dict[str, Any]] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     vouched: list[Vouched] = field(default_factory=list)
@@ -85,9 +86,16 @@ class Evidence:
         assert index is not None
         return {record.seed: {row[index]: row[quantity] for row in record.rows} for record in self.of(arm)}
 
-    def problem(self, arm: Arm) -> dict[str, str] | None:
-        """Return what is noted of the last try to run an arm; None if it ended well."""
-        return self.problems.get(f"{arm.experiment}/{setting_hash(arm.setting)}")
+    def problem(self, arm: Arm) -> dict[str, Any] | None:
+        """Return what is noted of the last try to run an arm; None if it ended well, or has been made good since."""
+        noted = self.problems.get(f"{arm.experiment}/{setting_hash(arm.setting)}")
+        if noted and noted["state"] == "failed" and noted.get("seeds"):
+            lacking = sorted(set(noted["seeds"]) - {record.seed for record in self.of(arm)})
+            if not lacking:
+                return None
+            run_again = f"run again with --seeds {','.join(map(str, lacking))}"
+            return {**noted, "message": f"{noted['message']} ({run_again})"}
+        return noted
 
     def why_missing(self, arm: Arm) -> tuple[Outcome, str]:
         """Return what to say of an arm without records: blocked, failed, stale or never run."""

@@ -10,7 +10,16 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any
 
-from repro.claims import Claim, GeneralisationClaim, OrderingClaim, PropertyClaim, Scalar, Setting, Tier
+from repro.claims import (
+    TIERS,
+    Claim,
+    GeneralisationClaim,
+    OrderingClaim,
+    PropertyClaim,
+    Scalar,
+    Setting,
+    Tier,
+)
 from repro.ledger import Deviation, Experiment, Ledger, TierPlan
 
 
@@ -196,6 +205,20 @@ def skipped(plan: TierPlan, setting: Setting) -> bool:
         )
 
     return any(matches(rule) for rule in plan.skip)
+
+
+def tiers_of(ledger: Ledger, claim: Claim) -> list[Tier]:
+    """Return the tiers that count and run any arm of a claim's own, from the smallest; none if it is blocked."""
+    plans = ledger.experiments[claim.measure.experiment].tiers
+    return [
+        tier
+        for tier in TIERS
+        if tier != "smoke"
+        and not claim.blocked
+        and tier in claim.tiers
+        and tier in plans
+        and any(not skipped(plans[tier], arm.setting) for arm in claim_arms(ledger, claim, tier))
+    ]
 
 
 def jobs(

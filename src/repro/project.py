@@ -14,6 +14,9 @@ from repro.errors import LedgerError, ReproError, close_to, did_you_mean
 from repro.ledger import Ledger
 from repro.ledger_file import load_ledger
 
+# Names that the site uses for pages and folders of its own.
+RESERVED = ("index", "weekly", "badges")
+
 
 @dataclass(frozen=True)
 class Project:
@@ -61,6 +64,10 @@ class Project:
             there = f"there is {', '.join(known) or 'none'}{did_you_mean(paper, known)}"
             raise ReproError(f"no paper `{paper}` in {self.papers}: {there}")
         path = self.papers / paper / "paper.yaml"
+        if paper in RESERVED:
+            raise LedgerError(
+                f"{path}: `{paper}` names a part of the site; rename the folder and its paper.id"
+            )
         ledger = load_ledger(path)
         if ledger.paper.id != paper:
             raise LedgerError(f"{path}: paper.id is `{ledger.paper.id}` but the folder is `{paper}`")

@@ -64,6 +64,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """
     root, paper = Path(request["root"]), request["paper"]
     project, rows = Project(root), []
+    codes = {name: code_hash(paper, name, root) for name in request["functions"]}
     for run in request["runs"]:
         function = project.function(paper, run["function"])
         found = in_time(function, run, root)
@@ -71,7 +72,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         print(
             f"{run['function']}: {len(rows)} of {len(request['runs'])} settings", file=sys.stderr, flush=True
         )
-    return {"codes": {name: code_hash(paper, name, root) for name in request["functions"]}, "rows": rows}
+    if codes != {name: code_hash(paper, name, root) for name in request["functions"]}:
+        sys.exit(f"{paper}: its code was edited while it ran; nothing can be said of either")
+    return {"codes": codes, "rows": rows}
 
 
 if __name__ == "__main__":

@@ -69,7 +69,17 @@ def _from_mapping(content: dict[str, Any], where: str) -> Record:
 
 
 def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
-    """Write a file so that it is there whole or not at all; also after a power cut, unless it need not last."""
+    """Write a file so that it is there whole or not at all; also after a power cut, unless it need not last.
+
+    A pipe or a device is written to, and what a link points to is replaced, not the link.
+
+    Raises:
+        OSError: naming the file.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -80,8 +90,10 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
 
 
@@ -194,8 +206,11 @@ def problems_file(folder: Path, paper: str) -> Path:
     return folder / paper / "problems.json"
 
 
-def read_problems(folder: Path, paper: str) -> dict[str, dict[str, str]]:
-    """Return what the last runs could not do: job name to its ``state`` (blocked, failed) and ``message``."""
+def read_problems(folder: Path, paper: str) -> dict[str, dict[str, Any]]:
+    """Return what the last runs could not do: job name to its ``state`` and ``message``.
+
+    The state is blocked or failed; of a failure the ``seeds`` that have no record yet.
+    """
     try:
         return json.loads(problems_file(folder, paper).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -7,14 +7,10 @@ from pathlib import Path
 
 from repro.errors import ReproError
 from repro.evidence import Evidence, gather
-from repro.plan import setting_hash
+from repro.plan import Arm, setting_hash
 from repro.project import Project
-from repro.records import Record, note_levels, write_parquet
+from repro.records import note_levels, write_parquet
 from repro.report.readme import refresh, refreshed
-
-
-def _job(record: Record) -> str:
-    return f"{record.experiment}/{setting_hash(record.setting)}"
 
 
 def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -> tuple[int, Evidence]:
@@ -33,19 +29,27 @@ def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -
         ReproError: if the reference is damaged, stale records in it would be lost, or runs in ``source`` failed whose
             other seeds are no fair sample. Nothing is changed then.
     """
+    from filelock import FileLock
+
+    project.reference.mkdir(parents=True, exist_ok=True)
+    with FileLock(project.reference / f"{paper}.lock"):  # another `keep` reads and writes the same file
+        return _keep(project, paper, source, drop_stale)
+
+
+def _keep(project: Project, paper: str, source: Path, drop_stale: bool) -> tuple[int, Evidence]:
     ledger = project.ledger(paper)
     old, new = gather(project, ledger, project.reference), gather(project, ledger, source)
     if old.damaged:
         raise ReproError(f"{old.damaged[0]}; restore results/reference/{paper}.parquet before you add to it")
+    arms = dict.fromkeys(Arm(record.experiment, record.setting) for record in new.records)
     failed = [
-        name
-        for name, problem in new.problems.items()
-        if problem["state"] == "failed" and any(_job(record) == name for record in new.records)
+        (arm, problem) for arm in arms if (problem := new.problem(arm)) and problem["state"] == "failed"
     ]
     if failed:
+        names = ", ".join(f"{arm.experiment}/{setting_hash(arm.setting)}" for arm, _ in failed)
         raise ReproError(
-            f"{source}: runs of {', '.join(failed)} failed, so that their other seeds are no fair sample, and the "
-            f"reference would not say so: {new.problems[failed[0]]['message']}. Run them again first"
+            f"{source}: runs of {names} failed, so that their other seeds are no fair sample, and the reference would "
+            f"not say so: {failed[0][1]['message']}"
         )
     merged = {record.id: record for record in [*old.records, *new.records]}
     lost = [(record, why) for record, why in old.stale if record.id not in merged]

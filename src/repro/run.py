@@ -71,8 +71,12 @@ def missing_seeds(job: Job, fresh: Iterable[Record]) -> list[int]:
     return [seed for seed in job.seeds if seed not in have]
 
 
-def _note_problem(folder: Path, job: Job, outcome: Ran) -> None:
-    """Replace what is noted about the job just tried; of other jobs the notes stay."""
+def _note_problem(folder: Path, job: Job, outcome: Ran, lacking: set[int], done: set[int]) -> None:
+    """Note how the job just tried ended; of other jobs the notes stay.
+
+    A note on a failure names the seeds without a record, and stays until all of them have one: other seeds that end
+    well make up for none of them.
+    """
     from filelock import FileLock
 
     path = problems_file(folder, job.paper)
@@ -80,9 +84,14 @@ def _note_problem(folder: Path, job: Job, outcome: Ran) -> None:
     with FileLock(path.with_suffix(".lock")):  # another run on the same folder may have something to note
         problems = read_problems(folder, job.paper)
         before = problems.pop(job.name, None)
-        for state, found in (("blocked", outcome.blocked), ("failed", outcome.failed)):
-            if job.name in found:
-                problems[job.name] = {"state": state, "message": found[job.name]}
+        open_ = set(before.get("seeds", [])) - done if before and before["state"] == "failed" else set()
+        if job.name in outcome.failed:
+            seeds = sorted(open_ | lacking)
+            problems[job.name] = {"state": "failed", "message": outcome.failed[job.name], "seeds": seeds}
+        elif open_:
+            problems[job.name] = {**before, "seeds": sorted(open_)}  # type: ignore[dict-item]
+        elif job.name in outcome.blocked:
+            problems[job.name] = {"state": "blocked", "message": outcome.blocked[job.name]}
         if problems.get(job.name) != before:
             write_atomically(path, json.dumps(problems, indent=1).encode())
 
@@ -141,13 +150,16 @@ def run(
     codes = {name: _load(project, ledger, name) for name in dict.fromkeys(job.experiment for job, _ in todo)}
     for job, seeds in todo:
         progress.job(job)
+        done: set[int] = set()
         try:
             pinned = ledger.experiments[job.experiment].device == "cpu"
             here = (processor, processor) if pinned else (machine, processor)
             # The times of a smoke run say nothing.
             alone = ledger.experiments[job.experiment].alone and job.tier != "smoke"
             with turn(alone, partial(_say_waiting, alone)):
-                _run_job(project, ledger, job, seeds, folder, codes[job.experiment], here, progress, outcome)
+                _run_job(
+                    project, ledger, job, seeds, folder, codes[job.experiment], here, progress, outcome, done
+                )
         except (DataUnavailable, DataCorrupt) as missing:
             outcome.blocked[job.name] = str(missing)
             progress.say(f"blocked: {job.name}: {missing}")
@@ -156,7 +168,7 @@ def run(
             known = isinstance(error, ReproError)
             outcome.failed[job.name] = str(error) if known else f"{type(error).__name__}: {error}"
             progress.say(f"failed: {job.name}: {outcome.failed[job.name]}")
-        _note_problem(folder, job, outcome)
+        _note_problem(folder, job, outcome, set(seeds) - done, done)
     return outcome
 
 
@@ -228,8 +240,12 @@ def _run_job(
     machines: tuple[dict[str, Any], dict[str, Any]],
     progress: Progress,
     outcome: Ran,
+    done: set[int],
 ) -> None:
-    """Run a job; ``machines``: the environment it is given, and that of records of what never asks for its device."""
+    """Run a job, and add to ``done`` the seeds that have a record.
+
+    ``machines``: the environment it is given, and that of records of what never asks for its device.
+    """
     from repro.data.fetch import data_md5, require
 
     for name in ledger.experiments[job.experiment].data:
@@ -244,9 +260,8 @@ def _run_job(
         # The seeds of a chunk share its time. A chunk is written whole: those that stop early come first.
         nonlocal started
         seconds = (time.perf_counter() - started + context.earlier) / max(len(pending), 1)
-        while pending:
-            seed, rows = pending.pop(0)
-            record = Record(
+        chunk = [
+            Record(
                 paper=job.paper,
                 experiment=job.experiment,
                 setting=job.setting,
@@ -258,8 +273,19 @@ def _run_job(
                 seconds=seconds,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
-            write_record(folder, record)
-            outcome.written.append(record.id)
+            for seed, rows in pending
+        ]
+        pending.clear()
+        files: list[Path] = []
+        try:
+            for record in chunk:
+                files.append(write_record(folder, record))
+        except BaseException:
+            for path in files:  # a full disk, say: half a chunk would be those that stop early
+                path.unlink(missing_ok=True)
+            raise
+        outcome.written += [record.id for record in chunk]
+        done.update(record.seed for record in chunk)
         started = time.perf_counter()
 
     device = machine["device"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from repro.errors import ReproError
-from repro.project import Project
+from repro.project import RESERVED, Project
 
 
 def _proposal(paper_id: str) -> str:
@@ -24,6 +24,10 @@ def _check(project: Project, paper_id: str) -> None:
         raise ReproError(
             f"`{paper_id}` cannot name a paper, which becomes a Python module: lower-case letters, digits and "
             f"underscores, a letter first; for example `{_proposal(paper_id)}`"
+        )
+    if paper_id in RESERVED:
+        raise ReproError(
+            f"`{paper_id}` names a part of the site: take another, for example `{paper_id}_paper`"
         )
     if (project.papers / paper_id).exists():
         raise ReproError(f"the paper `{paper_id}` exists already: {project.papers / paper_id}")

@@ -86,13 +86,17 @@ def check_overrides(ledger: Ledger, experiments: Sequence[str], pairs: Sequence[
     """Refuse a key that none of the experiments has.
 
     Raises:
-        SettingError: listing the keys there are.
+        SettingError: listing the keys there are; or if a key is given twice.
     """
     known = {key for name in experiments for key in ledger.experiments[name].setting}
+    seen: set[str] = set()
     for pair in pairs:
         key, _ = _split(pair)
         if key not in known:
             raise SettingError(f"--set {pair}: no setting `{key}`" + _hint(key, sorted(known)))
+        if key in seen:
+            raise SettingError(f"--set {pair}: `{key}` is set twice; run the command once for each value")
+        seen.add(key)
 
 
 def parse_overrides(ledger: Ledger, experiments: Sequence[str], pairs: Sequence[str]) -> Setting:

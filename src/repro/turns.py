@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,7 +12,8 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-FILE = Path(tempfile.gettempdir()) / f"literature-reproduction-{getpass.getuser()}.lock"
+# By the user's number: a user need not have a name.
+FILE = Path(tempfile.gettempdir()) / f"literature-reproduction-{getattr(os, 'getuid', int)()}.lock"
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 import repro
 from repro import recompute
 from repro.errors import ReproError
@@ -171,9 +173,18 @@ class Answers:
 
 
 def _ask_both(
-    project: Project, ledger: Ledger, commit: str, stale: list[Record], known: list[Vouched]
+    project: Project,
+    ledger: Ledger,
+    commit: str,
+    stale: list[Record],
+    known: list[Vouched],
+    now: dict[str, str],
 ) -> Answers:
-    """Compute the sample of those stale records that the commit's code made, with it and with today's."""
+    """Compute the sample of those stale records that the commit's code made, with it and with today's (``now``).
+
+    Raises:
+        ReproError: if today's code is edited meanwhile, beside what :func:`vouch` says.
+    """
     paper, names = ledger.paper.id, sorted({r.experiment for r in stale})
     functions = [ledger.experiments[name].function for name in names]
     with tempfile.TemporaryDirectory(prefix="repro-vouch-") as temporary:
@@ -190,8 +201,10 @@ def _ask_both(
         earlier = _compute(tree, old, paper, functions, asked)["rows"]
         # Decided before today's code has said anything, so that what is left out cannot depend on it.
         runs, before = done_by(asked, earlier)
-        after = _compute(project.root, src, paper, functions, runs)["rows"]
-    return Answers(runs, before, after, then, made)
+        today = _compute(project.root, src, paper, functions, runs)
+        if today["codes"] != {function: now[name] for name, function in zip(names, functions, strict=True)}:
+            raise ReproError(f"{paper}: its code was edited while the sample was computed; vouch again")
+    return Answers(runs, before, today["rows"], then, made)
 
 
 def vouch(
@@ -222,7 +235,7 @@ def vouch(
         if only in (None, name)
     }
     stale = [r for r in records if r.experiment in now and not is_vouched_for(known, r, now[r.experiment])]
-    found = _ask_both(project, ledger, commit, stale, known)
+    found = _ask_both(project, ledger, commit, stale, known, now)
     entries = []
     said = [
         f"{name}: it measures time, which a change of code may change; run it again"
@@ -248,8 +261,9 @@ def vouch(
         count = sum(len(s.seeds) for s, _, _ in own)
         entries.append(Vouched(name, found.then[name], now[name], len(own), count, today, where))
     if entries:
-        # Read again: other experiments may have been vouched for beside this one.
-        known = read_vouched(project.reference, paper)
-        content = json.dumps([asdict(entry) for entry in [*known, *entries]], indent=1) + "\n"
-        write_atomically(vouched_file(project.reference, paper), content.encode())
+        with FileLock(project.reference / f"{paper}.lock"):
+            # Read again: other experiments may have been vouched for beside this one.
+            known = read_vouched(project.reference, paper)
+            content = json.dumps([asdict(entry) for entry in [*known, *entries]], indent=1) + "\n"
+            write_atomically(vouched_file(project.reference, paper), content.encode())
     return entries, said

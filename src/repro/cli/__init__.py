@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from typing import Any
@@ -35,6 +36,9 @@ app.add_typer(writing.weekly_app, name="weekly")
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake ends in one message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names and signs that a Windows code page does not have
+            stream.reconfigure(encoding="utf-8")
     try:
         return app(arguments)
     except ReproError as error:

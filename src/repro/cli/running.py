@@ -39,6 +39,8 @@ def parse_seeds(text: str) -> list[int]:
             for part in text.split(","):
                 first, to, last = part.partition("-")
                 more = range(int(first), int(last if to else first) + 1)
+                if not more:
+                    raise ValueError
                 seeds += more[: MOST_SEEDS + 1]  # so many are refused below
     except ValueError:
         seeds = []
@@ -110,6 +112,7 @@ def run(
 
     from rich.console import Console
 
+    from repro.claims import TIERS
     from repro.plan import jobs as plan_jobs
     from repro.progress import Bar
     from repro.run import missing_seeds
@@ -129,12 +132,14 @@ def run(
         raise ReproError(f"experiment `{experiment}` has no {tier.value} tier; it has {tiers}: give --tier")
     if not jobs and (claim or deviation):
         asked = ledger.claim(claim) if claim else ledger.deviations[deviation or ""]
-        name = asked.measure.experiment
+        if claim and (why := ledger.claim(claim).blocked):
+            raise ReproError(f"--claim {claim}: it is blocked, so that nothing is run for it: {why}")
+        there = [t for t in TIERS if plan_jobs(ledger, t, experiment, claim, deviation)]
         raise ReproError(
             f"--{'claim' if claim else 'deviation'} {claim or deviation}: nothing to run at the {tier.value} tier"
             + (f" in experiment `{experiment}`" if experiment else "")
-            + f"; it needs experiment `{name}`, which has the tiers "
-            f"{', '.join(ledger.experiments[name].tiers) or '(none)'}"
+            + f"; it needs experiment `{asked.measure.experiment}`"
+            + (f": give --tier {' or '.join(there)}" if there else ", and no tier runs it")
         )
     if seeds is not None:
         chosen = tuple(parse_seeds(seeds))
@@ -142,10 +147,12 @@ def run(
     if set_:
         check_overrides(ledger, list(dict.fromkeys(job.experiment for job in jobs)), set_)
         jobs = _overridden(ledger, jobs, set_)
-    if besides:
-        there = evidence_of(project, paper, besides, "--besides").records
-        jobs = [replace(job, seeds=tuple(missing_seeds(job, there))) for job in jobs]
+    if besides is not None:
+        held = evidence_of(project, paper, besides, "--besides").records
+        jobs = [replace(job, seeds=tuple(missing_seeds(job, held))) for job in jobs]
         jobs = [job for job in jobs if job.seeds]
+    if out is not None and out == Path():
+        raise ReproError("--out: give a folder for the records; this is the current one")
     folder = out or project.records_of(tier.value)
     if budget is not None and not until_settled:
         raise ReproError("--budget belongs to --until-settled")

@@ -44,11 +44,17 @@ def _execute(project: Project, paper: str) -> Markup:
 def build(project: Project, papers: Sequence[str]) -> list[Path]:
     """Write the pages of ``papers``, the claims of all papers, the reviews and the board; return the board first.
 
+    Other papers' pages are written where there are none yet.
+
     Raises:
         ReproError: if a notebook fails; pages already there stay as they were.
     """
     written = []
-    for paper in papers:
+    # The board and the claims link to every paper's page, so none may be missing.
+    others = [
+        p for p in project.paper_ids() if p not in papers and not (project.site / f"{p}.html").is_file()
+    ]
+    for paper in [*papers, *others]:
         report = Report(paper, project)
         page = render(
             "paper.html",

@@ -3,6 +3,10 @@
 #
 #   snakemake --cores all                      the quick tier of every paper
 #   snakemake --cores all --config tier=full   the papers' own protocols
+import hashlib
+from pathlib import Path
+
+import repro
 from repro.claims import TIERS
 from repro.data.fetch import verify
 from repro.data.pointers import get_pointer
@@ -21,6 +25,14 @@ EXPERIMENTS = {
     for paper in PAPERS
     for job in jobs(PROJECT.ledger(paper), TIER)
 }
+# What judges and draws: other code there makes verdicts and pages anew, though no run.
+HARNESS = hashlib.sha256(
+    b"".join(
+        path.read_bytes()
+        for path in sorted(Path(repro.__file__).parent.rglob("*"))
+        if path.suffix in (".py", ".html", ".css", ".js")
+    )
+).hexdigest()
 
 
 wildcard_constraints:
@@ -80,6 +92,8 @@ rule judge:
         "results/local/{paper}/verdicts.json",
     log:
         "results/local/log/{paper}-judge.log",
+    params:
+        harness=HARNESS,
     # Exit code 1 says that a claim is contradicted: a finding, not a failure of the workflow.
     shell:
         "repro judge {wildcards.paper} --records local --json > {output} 2> {log} || test $? -eq 1"
@@ -101,5 +115,7 @@ rule report:
         expand("reports/site/{paper}.html", paper=PAPERS),
     log:
         "results/local/log/report.log",
+    params:
+        harness=HARNESS,
     shell:
         "repro report > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""What no graph network can do, whatever its weights: tell graphs apart that look alike, and see beyond its reach.
+"""What needs no training: what no graph network can tell or reach, and what its inputs give away.
 
 Each node of a ring of six and of two triangles has two neighbours that have two neighbours, and so on. A block computes
 the same for all of them, and the sums and means over either graph are equal. And in one step of a core what a node
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from papers.graph_networks import demos
+from papers.graph_networks.demo_tasks import Task
 from papers.graph_networks.training import whole
 from repro import noise, randomness
 from repro.context import Context
@@ -59,14 +60,29 @@ def look_alike(setting: Mapping[str, Any], seeds: Sequence[int], context: Contex
         yield seed, {"told_apart": float((found[0] - found[1]).abs().max() / found[0].abs().max())}
 
 
-def beyond_reach(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
-    """The share of a size's test graphs, those of the demos, whose path has more edges than the core has steps."""
+def tested_graphs(setting: Mapping[str, Any], seed: int) -> Iterator[Task]:
+    """Yield the graphs of a size on which the demos' networks are tested."""
     size, graphs = setting["size"], setting["test_graphs"]
     at_once = min(graphs, whole(demos.AT_ONCE / size**2))  # the draws, and so the graphs, depend on it
+    for start in range(0, graphs, at_once):
+        count = min(at_once, graphs - start)
+        yield demos.task(setting, torch.tensor([seed]), f"test/{start}", 0, count, size)
+
+
+def beyond_reach(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """The share of a size's test graphs whose path has more edges than the core has steps."""
     for seed in seeds:
-        edges = []
-        for start in range(0, graphs, at_once):
-            count = min(at_once, graphs - start)
-            task = demos.task(setting, torch.tensor([seed]), f"test/{start}", 0, count, size)
-            edges.append(task.nodes.sum(-1).flatten() - 1)
-        yield seed, {"beyond_reach": float((torch.cat(edges) > setting["core_steps"]).float().mean())}
+        edges = torch.cat([task.nodes.sum(-1).flatten() - 1 for task in tested_graphs(setting, seed)])
+        yield seed, {"beyond_reach": float((edges > setting["core_steps"]).float().mean())}
+
+
+def given(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """The label error of a rule that copies: both ends of a path, which are inputs, and an edge between them."""
+    for seed in seeds:
+        wrong = positive = 0
+        for task in tested_graphs(setting, seed):
+            start, end = task.graph.nodes[..., -2:].bool().unbind(-1)
+            direct = start.unsqueeze(-1) & end.unsqueeze(-2) & task.mask
+            wrong += int((task.nodes != (start | end)).sum() + (task.edges != direct).sum())
+            positive += int(task.nodes.sum() + task.edges.sum())
+        yield seed, {"copied_error": wrong / positive}

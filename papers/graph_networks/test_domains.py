@@ -224,13 +224,39 @@ def test_normalisation_sees_every_object() -> None:
 def test_the_calibrated_constants_fit_better_than_their_neighbours_and_than_a_public_implementations() -> (
     None
 ):
-    """G = 1e5 with the force clipped at 1 m, which others use, misses the printed baselines by a factor of ten."""
-    fitted = setting("baseline")["G"], setting("baseline")["clip"]
-    here = calibration.misfit(40, *fitted)
-    assert here < 0.3
-    for other in ((6e4, 7.0), (1e5, 7.0), (8e4, 4.0), (8e4, 10.0)):
-        assert here < calibration.misfit(40, *other)
-    assert calibration.misfit(40, 1e5, 1.0) > 5
+    """On scenes that fitted nothing. G = 1e5 with the force clipped at 1 m, as others do, misses by a factor of ten."""
+    G, clip = setting("baseline")["G"], setting("baseline")["clip"]
+
+    def misfit(G: float, clip: float, scenes: int = 200) -> float:
+        return calibration.misfit(
+            calibration.errors(G, clip, [calibration.LATER - 1, calibration.LATER - 2], scenes)
+        )
+
+    here = misfit(G, clip)
+    for other in ((G - 1e4, clip), (G + 1e4, clip), (G, clip - 1), (G, clip + 1)):
+        assert here < misfit(*other), other
+    assert misfit(1e5, 1.0, scenes=40) > 5
+
+
+def test_inputs_are_scaled_by_the_own_training_set_or_by_the_transferring_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    s = setting("prediction", scenes=8, pairs=64, steps=0)
+    moments, scales = domains.pairs(s, seeds(1), "test", 4, 8, 12, False), experiments._scales
+    looked_at: list[int] = []
+
+    def watched(data: domains.Pairs) -> tuple[experiments.Scale | None, experiments.Scale]:
+        looked_at.append(data.target.shape[2])
+        return scales(data)
+
+    monkeypatch.setattr(experiments, "_scales", watched)
+    found = [
+        experiments.train({**s, "input_scale": whose}, [0], size, Work())
+        for whose in ("own_size", "trained_size")
+        for size in (6, 12)
+    ]
+    assert looked_at == [6, 12, 6, 6], "bodies of the set whose percentiles are taken"
+    assert not torch.allclose(found[1](moments), found[3](moments)), "and they are used"
 
 
 # ------------------------------------------------------------------ learning rate and penalties

@@ -186,6 +186,14 @@ def test_the_reach_is_counted_on_the_graphs_that_networks_are_tested_on(
     assert 0 < row["beyond_reach"] < 1
 
 
+def test_a_rule_that_copies_is_right_where_there_is_nothing_to_search() -> None:
+    """Of two nodes the path is the edge between them; of more it goes through others now and then."""
+    s = setting("given", size=2, test_graphs=16)
+    assert [row for _, row in limits.given(s, [4, 5], Context(ROOT))] == [{"copied_error": 0.0}] * 2
+    ((_, row),) = limits.given({**s, "size": 12}, [4], Context(ROOT))
+    assert 0.5 < row["copied_error"] < 1
+
+
 @pytest.mark.parametrize("name", ["sort", "shortest_path"])
 def test_a_task_of_one_node_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="at least 2, not 1"):

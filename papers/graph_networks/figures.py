@@ -206,11 +206,16 @@ def _bodies(evidence: Evidence) -> Drawn | None:
     same = _at_the_size(evidence, "prediction", {}, "relative_error")
     if same:
         _line(axis, _logs(same), ORANGE, "s", "ours, trained at the size", linestyle=":")
+        found = recorded_arm(evidence, "prediction", {})
+        alike = {**found.setting, **SAME_SIZE, "input_scale": "trained_size"} if found else {}
+        scaled = evidence.by_index(Arm("prediction", alike), "relative_error")
+        if scaled:
+            _line(axis, _logs(scaled), GREY, "P", "the same, inputs scaled as for 6", linestyle=":")
     starless = _errors(evidence, "prediction", {}, "starless_error")
-    _line(axis, _logs(starless), GREEN, "^", "ours, trained on 6, scenes without a star")
+    _line(axis, _logs(starless), GREEN, "^", "trained on 6, no star")
     if same:
         starless = _at_the_size(evidence, "prediction", {}, "starless_error")
-        _line(axis, _logs(starless), PURPLE, "v", "the same, trained at the size", linestyle=":")
+        _line(axis, _logs(starless), PURPLE, "v", "trained at the size, no star", linestyle=":")
     printed = {3: (0.052 / 45, 0.21 / 45), 6: (0.25 / 82,) * 2, 12: (7.8 / 166, 5.2 / 166)}
     axis.plot(
         list(printed),
@@ -231,7 +236,7 @@ def _bodies(evidence: Evidence) -> Drawn | None:
     )
     _size_axis(axis, BODIES, (3, 6, 9, 12, 16, 24), "bodies (grey: trained on)")
     axis.axhline(1, color=GREY, linewidth=1)
-    axis.set_ylabel("error of the next velocity / constant velocity's")
+    axis.set_ylabel("velocity's error / constant velocity's")
     fig.legend(loc="outside lower center", ncols=2)
     return Drawn(
         fig,
@@ -302,7 +307,7 @@ def _labels(evidence: Evidence) -> Drawn | None:
     }
     if copied:
         axis.plot(list(copied), list(copied.values()), "--", color=GREY, linewidth=1)
-        axis.text(min(copied), 0.55, "copies the ends of a path", fontsize=8, color=GREY)
+        axis.text(min(copied), 0.36, "copies the ends of a path", fontsize=8, color=GREY)
     axis.set_ylabel("wrong labels / labels to be set")
     fig.legend(loc="outside lower center", ncols=2)
     return Drawn(

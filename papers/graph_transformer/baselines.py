@@ -24,18 +24,27 @@ from repro.nn.rows import add_up, take
 
 
 class GCNLayer(nn.Module):
-    """h_i ← h_i + ReLU BN (U mean_j h_j + b) over the neighbours j; no self-loops."""
+    """h_i ← h_i + ReLU BN (U m_i + b), m_i the mean of h_j over the neighbours j; no self-loops.
 
-    def __init__(self, width: int) -> None:
+    With ``symmetric`` m_i is the sum of h_j / √(d_i d_j) (1609.02907, Equation 2), to which the code of
+    arXiv:2003.00982 went over after Table 2 had been made. A mean cannot see a degree, this can.
+    """
+
+    def __init__(self, width: int, symmetric: bool = False) -> None:
         super().__init__()
+        self.symmetric = symmetric
         self.U, self.norm = nn.Linear(width, width), BatchNorm(width)
+
+    def gather(self, pairs: Tensor, h: Tensor) -> Tensor:
+        """Return m of a block, (b, m, d)."""
+        d = pairs.sum(-1, keepdim=True).clamp(min=1)
+        return d.rsqrt() * (pairs @ (d.rsqrt() * h)) if self.symmetric else pairs @ h / d
 
     def forward(
         self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See the module."""
-        mean = by_block(lambda P, x: P @ x / P.sum(-1, keepdim=True).clamp(min=1), pairs, h)
-        return h + torch.relu(self.norm(self.U(mean), nodes)), e
+        return h + torch.relu(self.norm(self.U(by_block(self.gather, pairs, h)), nodes)), e
 
 
 class GATLayer(nn.Module):
@@ -90,11 +99,11 @@ class GatedGCNLayer(nn.Module):
         return h + torch.relu(out), e + torch.relu(self.norm_e(e_hat, edges.there))
 
 
-MODELS = ("gt", "gcn", "gat", "gatedgcn")
+MODELS = ("gt", "gcn", "gcn_symmetric", "gat", "gatedgcn")
 
 
 def network(model: str, design: Design, seed: int) -> Network:
-    """Return the network of one row of Table 2.
+    """Return the network of one row of Table 2, or GCN with its authors' normalisation.
 
     GCN and GAT read no edge features; GatedGCN starts from a constant where the data has none. GAT has all its heads
     in every layer, where the released one has a single head as wide in the last: as many parameters.
@@ -103,6 +112,7 @@ def network(model: str, design: Design, seed: int) -> Network:
         return graph_transformer(design, seed)
     kinds: dict[str, Callable[[], nn.Module]] = {
         "gcn": lambda: GCNLayer(design.width),
+        "gcn_symmetric": lambda: GCNLayer(design.width, symmetric=True),
         "gat": lambda: GATLayer(design.width, design.heads),
         "gatedgcn": lambda: GatedGCNLayer(design.width),
     }

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.data import Batch as PygBatch
+from torch_geometric.nn import GCNConv, SimpleConv
 
 from papers.graph_transformer import encodings
-from papers.graph_transformer.baselines import MODELS
+from papers.graph_transformer.baselines import MODELS, GCNLayer
 from papers.graph_transformer.conftest import random_graph, small, some_graphs
 from papers.graph_transformer.graphs import Graphs, encode, pad
 from papers.graph_transformer.model import Batch, Edges, softmax_weights
@@ -135,6 +136,25 @@ def test_dense_equals_sparse_forward_and_gradient(bonds: int, blocks: int, full:
             assert (parameter.grad - (0 if grad is None else grad)).abs().max() <= 1e-5 * max(
                 1, float(parameter.grad.abs().max())
             ), name
+
+
+def test_gcn_gathers_a_mean_or_as_kipf_and_welling_do() -> None:
+    """As PyG's mean and its symmetric normalisation; where all nodes are alike a mean is one everywhere."""
+    star = np.zeros((9, 9))
+    star[0, 1:] = star[1:, 0] = star[1, 2] = star[2, 1] = 1
+    pairs, h = torch.tensor(star).float().unsqueeze(0), torch.linspace(-1, 1, 36).view(1, 9, 4).sin()
+    edge_index = pairs[0].nonzero().T  # symmetric, so that either end may be the receiver
+    for symmetric, peer in (
+        (False, SimpleConv("mean")),
+        (True, GCNConv(4, 4, add_self_loops=False, bias=False)),
+    ):
+        if symmetric:
+            peer.lin.weight.data = torch.eye(4)
+        ours = GCNLayer(4, symmetric).gather(pairs, h)
+        torch.testing.assert_close(ours[0], peer(h[0], edge_index))
+    alike = torch.ones(1, 9, 1)
+    assert torch.allclose(GCNLayer(1).gather(pairs, alike), alike)
+    assert float(GCNLayer(1, symmetric=True).gather(pairs, alike).std()) > 0.05
 
 
 @pytest.mark.parametrize("full", [False, True])

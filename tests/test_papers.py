@@ -332,7 +332,7 @@ def test_new_paper_passes_its_own_tests_and_is_reproduced(empty: Project) -> Non
         "MY_PAPER-bound": "reproduced",
         "MY_PAPER-fraction": "reproduced",
     }
-    assert {str(v["controls"]) for v in verdicts} == {"{}", "{'whole_square': 'inconclusive'}"}
+    assert {str(v["controls"]) for v in verdicts} == {"{}", "{'whole_square': 'contradicted'}"}
 
 
 @pytest.mark.parametrize(

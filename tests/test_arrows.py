@@ -32,7 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "curves": {"statistics"},
     "generalisation": {"statistics"},
     "evidence": {"data", "errors", "freshness", "ledger", "plan", "project", "records", "statistics"},
-    "judge": {"claims", "curves", "evidence", "generalisation", "ledger", "plan", "statistics", "words"},
+    "decisions": {"claims", "curves", "evidence", "generalisation", "ledger", "plan", "statistics", "words"},
+    "judge": {"claims", "decisions", "evidence", "ledger", "plan", "statistics", "words"},
     "checkpoint": {"records"},
     "context": {"checkpoint"},
     "randomness": set(),
@@ -58,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "turns",
     },
     "turns": set(),
-    "deviations": {"claims", "evidence", "judge", "ledger", "plan", "statistics"},
+    "deviations": {"claims", "decisions", "evidence", "judge", "ledger", "plan", "statistics"},
     "known_exceptions": {"document", "errors", "judge", "project"},
     "scaffold": {"errors", "project", "report"},
 }

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from repro import statistics
 from repro.claims import Claim, Scalar
+from repro.decisions import decide, overlap_of
 from repro.evidence import Evidence
-from repro.judge import JUDGED_TIERS, can_be_judged, choose_tier, decide, overlap_of
+from repro.judge import JUDGED_TIERS, can_be_judged, choose_tier
 from repro.ledger import Deviation
 from repro.plan import Arm, claim_arms, deviation_arms
 from repro.statistics import Decision, Estimate

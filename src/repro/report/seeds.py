@@ -18,9 +18,10 @@ from repro.claims import (
     Tier,
 )
 from repro.curves import log_slopes
+from repro.decisions import overlap_of
 from repro.evidence import Evidence
 from repro.generalisation import ratios
-from repro.judge import Verdict, overlap_of
+from repro.judge import Verdict
 from repro.plan import claim_arms, comparisons, generalisation_arms
 from repro.statistics import Estimate, mean_interval
 from repro.words import number, printed, unit_of

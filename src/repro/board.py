@@ -17,7 +17,7 @@ from repro.judge import Verdict, judge
 from repro.known_exceptions import excuse
 from repro.lineage import command, lineage
 from repro.needs import needs, total
-from repro.plan import jobs
+from repro.plan import Arm, jobs
 from repro.project import Project
 from repro.run import missing_seeds
 from repro.words import (
@@ -146,8 +146,9 @@ def print_status(project: Project, evidence: Evidence, tier: str) -> None:
     for job in jobs(ledger, tier):
         planned[job.experiment] += len(job.seeds)
         missing[job.experiment] += len(missing_seeds(job, evidence.records))
-        if job.name in evidence.problems and missing_seeds(job, evidence.records):
-            problems.setdefault(job.experiment, []).append(evidence.problems[job.name]["message"])
+        problem = evidence.problem(Arm(job.experiment, job.setting))
+        if problem and (problem["state"] == "failed" or missing_seeds(job, evidence.records)):
+            problems.setdefault(job.experiment, []).append(problem["message"])
     stale = Counter(record.experiment for record, _ in evidence.stale)
     for name, count in planned.items():
         table.add_row(

@@ -48,9 +48,7 @@ def decide(
     if isinstance(claim, OrderingClaim):
         pairs = {}
         for name, (a, b) in comparisons(ledger, claim, tier, change).items():
-            first, second = _one_each(evidence, a, quantity), _one_each(evidence, b, quantity)
-            seeds = sorted(set(first) & set(second))
-            pairs[name] = ([first[s] for s in seeds], [second[s] for s in seeds], claim.at_least)
+            pairs[name] = (*_paired(evidence, a, b, quantity), claim.at_least)
         return statistics.judge_ordering(pairs, overlap)
     if isinstance(claim, ScalingClaim):
         sizes, runs = evidence.curve(arms[0], quantity)
@@ -90,10 +88,17 @@ def _one_each(evidence: Evidence, arm: Arm, quantity: str) -> dict[int, float]:
     return {seed: value for seed, (value,) in rows.items()}
 
 
+def _paired(evidence: Evidence, a: Arm, b: Arm, quantity: str) -> tuple[list[float], list[float]]:
+    """Return the values of two arms on the seeds that both have."""
+    first, second = _one_each(evidence, a, quantity), _one_each(evidence, b, quantity)
+    seeds = sorted(set(first) & set(second))
+    return [first[s] for s in seeds], [second[s] for s in seeds]
+
+
 def _generalisation(
     evidence: Evidence, claim: GeneralisationClaim, tier: Tier, change: Mapping[str, Scalar]
 ) -> Decision:
-    quantity, found, least_sure = claim.measure.quantity, {}, Decision(Outcome.reproduced, p_equivalence=0.0)
+    quantity, found, gate = claim.measure.quantity, {}, 0.0
     for name, (own, same_size) in generalisation_arms(evidence.ledger, claim, tier, change).items():
         errors = evidence.by_index(own, quantity)
         reference = evidence.by_index(same_size, quantity) if same_size else {}
@@ -107,13 +112,12 @@ def _generalisation(
             )
             if learned.outcome is not Outcome.reproduced:
                 return learned
-            least_sure = max(least_sure, learned, key=lambda d: d.p_equivalence or 0.0)
+            gate = max(gate, learned.p_equivalence or 0.0)
     ratios = found.pop("")
     if claim.expect == "holds":
-        held = generalisation.judge_holds(ratios, claim.sizes, claim.limit)
-        return generalisation.given(least_sure, held)
-    decision = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found)
-    decision = generalisation.given(least_sure, decision)
+        return generalisation.given(gate, generalisation.judge_holds(ratios, claim.sizes, claim.limit))
+    broken = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found)
+    decision = generalisation.given(gate, broken)
     (arm, _) = generalisation_arms(evidence.ledger, claim, tier, change)[""]
     bend = generalisation.knee(evidence.by_index(arm, quantity), claim.trained)
     return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
@@ -198,11 +202,7 @@ def _ordering_of_control(
     """Return an ordering's outcome on a control: pairs whose difference is the same in every run count by its sign."""
     quantity, overlap, holds = claim.measure.quantity, overlap_of(evidence.ledger, claim.measure), []
     for a, b in comparisons(evidence.ledger, claim, tier, change).values():
-        first, second = _one_each(evidence, a, quantity), _one_each(evidence, b, quantity)
-        seeds = sorted(set(first) & set(second))
-        pair = statistics.judge_difference(
-            [first[s] for s in seeds], [second[s] for s in seeds], claim.at_least, overlap
-        )
+        pair = statistics.judge_difference(*_paired(evidence, a, b, quantity), claim.at_least, overlap)
         e = pair.estimate
         if e is not None and e.n > 1 and e.se == 0:
             if e.value <= claim.at_least:

@@ -272,9 +272,11 @@ def judge_learned(
     )
 
 
-def given(learned: Decision, decision: Decision) -> Decision:
-    """Return a decision on ratios that counts only if the reference has learned: both must be shown (Berger 1982)."""
-    gate = learned.p_equivalence or 0.0
+def given(gate: float, decision: Decision) -> Decision:
+    """Return a decision on ratios, no surer than that its reference has learned, whose p-value is ``gate``.
+
+    Both must be shown (Berger 1982).
+    """
     p, q = decision.p_equivalence, decision.p_outside
     return replace(
         decision,

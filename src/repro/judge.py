@@ -225,7 +225,8 @@ def _with_decision(evidence: Evidence, claim: Claim, verdict: Verdict, decision:
         reasons.append(f"{fewest} of the {planned} seeds that the {tier} tier plans are there.")
         if isinstance(claim, PropertyClaim) and outcome is Outcome.reproduced:
             outcome = Outcome.inconclusive
-    for higher in list(_tiers(evidence, claim))[list(_tiers(evidence, claim)).index(tier) + 1 :]:
+    tiers = list(_tiers(evidence, claim))
+    for higher in tiers[tiers.index(tier) + 1 :]:
         if failure := _failure(evidence, claim, higher):
             reasons.append(f"At the {higher} tier {failure}")
     if experiment.alone:

@@ -84,12 +84,13 @@ def _note_problem(folder: Path, job: Job, outcome: Ran, lacking: set[int], done:
     with FileLock(path.with_suffix(".lock")):  # another run on the same folder may have something to note
         problems = read_problems(folder, job.paper)
         before = problems.pop(job.name, None)
-        open_ = set(before.get("seeds", [])) - done if before and before["state"] == "failed" else set()
+        failed_before = before if before and before["state"] == "failed" else {}
+        open_ = set(failed_before.get("seeds", [])) - done
         if job.name in outcome.failed:
             seeds = sorted(open_ | lacking)
             problems[job.name] = {"state": "failed", "message": outcome.failed[job.name], "seeds": seeds}
         elif open_:
-            problems[job.name] = {**before, "seeds": sorted(open_)}  # type: ignore[dict-item]
+            problems[job.name] = {**failed_before, "seeds": sorted(open_)}
         elif job.name in outcome.blocked:
             problems[job.name] = {"state": "blocked", "message": outcome.blocked[job.name]}
         if problems.get(job.name) != before:

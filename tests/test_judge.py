@@ -681,6 +681,22 @@ def test_a_verdict_is_turned_on_common_seeds_and_only_where_there_is_one(toy) ->
     assert not [t for t in turned(Evidence(toy.ledger, train(toy, 80.0) + far)) if t.claim == "V1"]
 
 
+def test_an_alternative_to_one_model_turns_no_claim_of_another(toy) -> None:
+    """The deviation is one from `b`. The claim is of `a`; and one that names `b` as its own is turned."""
+    toy.edit(
+        "    measure: {experiment: train, quantity: accuracy}\n    switch: variant\n",
+        "    measure: {experiment: train, quantity: accuracy, setting: {variant: b}}\n    switch: variant\n",
+    )
+    records = train(toy, 80.0) + train(toy, 80.0, variant="b") + train(toy, 50.0, variant="c")
+    assert not [t for t in turned(Evidence(toy.ledger, records)) if t.claim == "V1"]
+    toy.edit(
+        "    anchor: {place: page 1, evidence: paper}\n    measure: {experiment: train, quantity: accuracy}\n",
+        "    anchor: {place: page 1, evidence: paper}\n"
+        "    measure: {experiment: train, quantity: accuracy, setting: {variant: b}}\n",
+    )
+    assert [t.alternative for t in turned(Evidence(toy.ledger, records)) if t.claim == "V1"] == ["c"]
+
+
 def test_no_effect_of_what_is_no_number(toy) -> None:
     default = [toy.record("train", s, {"accuracy": NAN}) for s in range(5)]
     changed = [toy.record("train", s, {"accuracy": 81.0}, setting={"variant": "c"}) for s in range(5)]

@@ -547,6 +547,18 @@ def test_slope_as_polyfit() -> None:
     )  # no seed changes the slope
 
 
+def test_a_mean_slope_says_how_much_the_slope_changes() -> None:
+    """From N to N³ half way: on average N², which is no square; and a square changes by nothing."""
+    rng, sizes = np.random.default_rng(8), 2.0 ** np.arange(8, 13)
+    bent = np.where(sizes < 1024, sizes, sizes**3 / 1024**2) * np.exp(rng.normal(0, 0.02, (5, 5)))
+    said = curves.judge_slope(sizes, bent, 2.0, 0.3).reasons
+    parabola = [np.polyfit(np.log(sizes), np.log(v), 2)[0] * 2 * np.log(16) for v in bent]
+    assert f"the slope changes by {np.mean(parabola):+.2g} [" in said[1]
+    assert np.mean(parabola) > 1.5
+    square = curves.judge_slope(sizes, sizes**2 * np.exp(rng.normal(0, 0.02, (5, 5))), 2.0, 0.3).reasons[1]
+    assert abs(float(square.split("changes by ")[1].split(" [")[0])) < 0.2
+
+
 def test_peak() -> None:
     rng, x = np.random.default_rng(9), [1, 2, 4, 8]
     v = np.array([0.0, 1.0, 1.02, 0.5]) + rng.normal(0, 0.2, (30, 4))

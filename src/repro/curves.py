@@ -45,11 +45,26 @@ def judge_slope(
     slopes = without_dust(log_slopes(k, values), 1.0)
     d = judge_value(slopes, Published(expected), margin, None, overlap)
     e = mean_interval(slopes, overlap=overlap)
+    bend = mean_interval(_bends(k, values), overlap=overlap) if np.unique(k).size > 2 and e.n > 1 else None
+    said = (
+        [
+            f"From end to end the slope changes by {bend.value:+.2g} [{bend.low:.2g}, {bend.high:.2g}]; "
+            "its mean is tested."
+        ]
+        if bend
+        else []
+    )
     return replace(
         d,
         estimate=e,
-        reasons=(f"The mean slope is {e.value:.4g}, asked for {expected:g} ± {margin:g}.", *d.reasons),
+        reasons=(f"The mean slope is {e.value:.4g}, asked for {expected:g} ± {margin:g}.", *said, *d.reasons),
     )
+
+
+def _bends(sizes: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return, for each seed, how much the slope of a parabola in log-log changes from the first size to the last."""
+    u = np.log(sizes)
+    return without_dust(2 * np.polyfit(u, np.log(values).T, 2)[0] * (u.max() - u.min()), 1.0)
 
 
 def judge_peak(

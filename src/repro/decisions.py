@@ -24,6 +24,7 @@ from repro.claims import (
     ValueClaim,
 )
 from repro.evidence import Evidence
+from repro.knee import knee
 from repro.ledger import Ledger
 from repro.plan import Arm, claim_arms, comparisons, generalisation_arms
 from repro.statistics import Decision, Outcome
@@ -37,9 +38,17 @@ def overlap_of(ledger: Ledger, measure: Measure) -> float:
 
 
 def decide(
-    evidence: Evidence, claim: Claim, tier: Tier, change: Mapping[str, Scalar] = MappingProxyType({})
+    evidence: Evidence,
+    claim: Claim,
+    tier: Tier,
+    change: Mapping[str, Scalar] = MappingProxyType({}),
+    *,
+    control: bool = False,
 ) -> Decision:
-    """Apply the claim's test, alone, to its own arms; or to the same with some settings changed."""
+    """Apply the claim's test, alone, to its own arms; or to the same with some settings changed.
+
+    Of a ``control``, ratios that are the same in every run count by their side of the limit.
+    """
     ledger, quantity = evidence.ledger, claim.measure.quantity
     better = ledger.quantities[quantity].better
     higher = None if better == "neither" else better == "higher"
@@ -64,7 +73,7 @@ def decide(
         sizes, runs = evidence.curve(arms[0], quantity)
         return curves.judge_peak(sizes, runs, claim.peak, higher is not False, overlap)
     if isinstance(claim, GeneralisationClaim):
-        return _generalisation(evidence, claim, tier, change)
+        return _generalisation(evidence, claim, tier, change, control)
     if isinstance(claim, PropertyClaim):
         return _all_hold(evidence, claim, arms)
     values = [v for arm in arms for v in _one_each(evidence, arm, quantity).values()]
@@ -96,31 +105,45 @@ def _paired(evidence: Evidence, a: Arm, b: Arm, quantity: str) -> tuple[list[flo
 
 
 def _generalisation(
-    evidence: Evidence, claim: GeneralisationClaim, tier: Tier, change: Mapping[str, Scalar]
+    evidence: Evidence,
+    claim: GeneralisationClaim,
+    tier: Tier,
+    change: Mapping[str, Scalar],
+    control: bool,
 ) -> Decision:
     quantity, found, gate = claim.measure.quantity, {}, 0.0
     for name, (own, same_size) in generalisation_arms(evidence.ledger, claim, tier, change).items():
-        errors = evidence.by_index(own, quantity)
-        reference = evidence.by_index(same_size, quantity) if same_size else {}
+        errors = _one_per_size(evidence, own, quantity)
+        reference = _one_per_size(evidence, same_size, quantity) if same_size else {}
         found[name] = generalisation.ratios(errors, claim.trained, claim.relative_to, reference)
         if claim.reference_below is not None:
             sizes = claim.sizes or list(found[name])
             if claim.expect == "breaks":  # what is tested is the largest of them and all beyond
                 sizes = [s for s in found[name] if s >= max(sizes)]
             learned = generalisation.judge_learned(
-                errors, claim.trained, reference, sizes, claim.reference_below
+                errors, claim.trained, reference, sizes, claim.reference_below, control
             )
             if learned.outcome is not Outcome.reproduced:
                 return learned
             gate = max(gate, learned.p_equivalence or 0.0)
     ratios = found.pop("")
     if claim.expect == "holds":
-        return generalisation.given(gate, generalisation.judge_holds(ratios, claim.sizes, claim.limit))
-    broken = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found)
+        held = generalisation.judge_holds(ratios, claim.sizes, claim.limit, control)
+        return generalisation.given(gate, held)
+    broken = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found, control)
     decision = generalisation.given(gate, broken)
     (arm, _) = generalisation_arms(evidence.ledger, claim, tier, change)[""]
-    bend = generalisation.knee(evidence.by_index(arm, quantity), claim.trained)
+    bend = knee(evidence.by_index(arm, quantity), claim.trained)
     return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
+
+
+def _one_per_size(evidence: Evidence, arm: Arm, quantity: str) -> dict[int, dict[float, float]]:
+    """Return seed to size to error; ValueError where a run has two of one size: neither is left out in silence."""
+    errors = evidence.by_index(arm, quantity)
+    for record in evidence.of(arm):
+        if len(record.rows) != len(errors[record.seed]):
+            raise ValueError(f"Seed {record.seed} has several rows of one size, where one is needed.")
+    return errors
 
 
 def _all_hold(evidence: Evidence, claim: PropertyClaim, arms: Sequence[Arm]) -> Decision:
@@ -179,7 +202,7 @@ def outcome_of_control(evidence: Evidence, claim: Claim, tier: Tier, change: Map
     An untrained or constant model often has the same value in every run. No test takes that for evidence of a claim,
     but on which side of the claim's edge it lies is plain.
     """
-    decision = decide(evidence, claim, tier, change)
+    decision = decide(evidence, claim, tier, change, control=True)
     if decision.idle:
         return Outcome.contradicted
     if isinstance(claim, OrderingClaim):
@@ -191,6 +214,10 @@ def outcome_of_control(evidence: Evidence, claim: Claim, tier: Tier, change: Map
         passes = (e.value > claim.bound) == (claim.direction == "above") and e.value != claim.bound
     elif isinstance(claim, ValueClaim):
         passes = abs(e.value) <= claim.margin.value + claim.published.rounding
+    elif isinstance(claim, ScalingClaim):
+        passes = abs(e.value - claim.slope) <= claim.margin.value
+    elif isinstance(claim, CurveClaim):
+        passes = e.value > 0
     else:
         return decision.outcome
     return Outcome.reproduced if passes else Outcome.contradicted

@@ -84,36 +84,43 @@ def turned(evidence: Evidence) -> list[Turned]:
     found = []
     deviations = evidence.ledger.deviations.values()
     switches = {
-        (d.measure.experiment, d.switch, alternative): None
+        (d.measure.experiment, d.switch, _default(evidence, d), alternative): None
         for d in deviations
         for alternative in d.alternatives
     }
-    for experiment, switch, alternative in switches:
+    for experiment, switch, default, alternative in switches:
         for claim in evidence.ledger.all_claims():
-            if claim.measure.experiment != experiment or claim.blocked or _fixes(claim, switch):
+            if claim.measure.experiment != experiment or claim.blocked or _fixes(claim, switch, default):
                 continue
-            pair = _decided(evidence, claim, switch, alternative)
+            pair = _decided(evidence, claim, switch, default, alternative)
             if pair and pair[0].outcome != pair[1].outcome:
                 found.append(Turned(claim.id, switch, str(alternative), *pair))
     return found
 
 
-def _fixes(claim: Claim, switch: str) -> bool:
-    """Whether the claim is about the switch's own values, so that no alternative leaves it the same claim."""
+def _default(evidence: Evidence, deviation: Deviation) -> Scalar:
+    """Return the value that the deviation is a deviation from: a model of several, or what its experiment has."""
+    measure, switch = deviation.measure, deviation.switch
+    return measure.setting.get(switch, evidence.ledger.experiments[measure.experiment].setting[switch])
+
+
+def _fixes(claim: Claim, switch: str, default: Scalar) -> bool:
+    """Whether the claim is about other values of the switch, so that no alternative leaves it the same claim."""
     stated = [
         claim.measure.setting,
         *(getattr(claim, name, {}) for name in ("across", "greater", "same_size")),
     ]
     arms = [*getattr(claim, "than", []), *getattr(claim, "survives", [])]
-    return any(switch in setting for setting in [*stated, *arms])
+    return any(setting.get(switch, default) != default for setting in [*stated, *arms])
 
 
 def _decided(
-    evidence: Evidence, claim: Claim, switch: str, alternative: Scalar
+    evidence: Evidence, claim: Claim, switch: str, default: Scalar, alternative: Scalar
 ) -> tuple[Decision, Decision] | None:
     """Return the claim's test on its own runs and on those of an alternative, on the seeds that all of them have.
 
-    None where fewer than two are common, or where the claim has no verdict that could be turned.
+    None where fewer than two are common, where the claim has no verdict that could be turned, or where its runs do not
+    all have what the alternative is one to.
     """
     tier = choose_tier(evidence, claim)
     if tier is None or not can_be_judged(evidence, claim, tier):
@@ -121,7 +128,7 @@ def _decided(
     change = {switch: alternative}
     own, other = claim_arms(evidence.ledger, claim, tier), claim_arms(evidence.ledger, claim, tier, change)
     common = set.intersection(*({record.seed for record in evidence.of(arm)} for arm in [*own, *other]))
-    if own == other or len(common) < 2:
+    if own == other or len(common) < 2 or any(arm.setting[switch] != default for arm in own):
         return None
     same = replace(evidence, records=[record for record in evidence.records if record.seed in common])
     try:

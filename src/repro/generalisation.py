@@ -1,4 +1,4 @@
-"""How far a model generalises in system size: error against size, breaking points, a knee or a slope.
+"""How far a model generalises in system size: error against size, and the size from which it breaks.
 
 A raw error mixes three things: the task gets harder with size, transfer costs something beyond that, and
 inputs leave the training range. So errors are compared as a ratio:
@@ -18,12 +18,11 @@ and Lehmacher 1995). Ratios are averaged over seeds as logarithms.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import exp, inf, log
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from repro.statistics import ALPHA, Decision, Estimate, Outcome, holm, judge_threshold
 
@@ -33,10 +32,9 @@ Ratios = dict[float, list[float]]
 """Size to one logarithm of a ratio per seed; sizes in rising order."""
 RelativeTo = Literal["same_size", "training_sizes", "nothing"]
 
+Direction = Literal["above", "below"]
+
 OWN = "the network itself"  # what is measured with nothing held fixed
-KNEE = 6.0  # difference of BIC from which a knee is more than a line
-KNEE_SEEDS = 0.8  # share of seeds on which it must be
-KNEE_SIZES = 6  # fewer sizes cannot tell a knee (4 parameters) from a line (2)
 
 
 def _logarithm(error: float) -> float:
@@ -64,8 +62,8 @@ def ratios(errors: Errors, trained: Sequence[float], relative_to: RelativeTo, sa
         same_size: errors of models trained at each size; empty unless needed.
 
     Raises:
-        ValueError: if an error is not positive and finite, a seed lacks a size that another of its set has, or there is
-            nothing to compare with.
+        ValueError: if an error is not positive and finite, a seed lacks a size that another of its set has or the
+            training size nearest to one, or there is nothing to compare with.
     """
     found: Ratios = {}
     every = _sizes_of_all(errors, "")
@@ -76,7 +74,11 @@ def ratios(errors: Errors, trained: Sequence[float], relative_to: RelativeTo, sa
             if relative_to == "same_size":
                 reference = [same_size[seed][size]] if size in same_size.get(seed, {}) else []
             elif relative_to == "training_sizes":
-                reference = [curve[t] for t in _nearest(trained, size) if t in curve]
+                if untested := sorted(set(_nearest(trained, size)) - set(curve)):
+                    raise ValueError(
+                        f"Seed {seed} has no error at the training size {untested[0]:g}, nearest to {size:g}."
+                    )
+                reference = [curve[t] for t in _nearest(trained, size)]
             else:
                 reference = [1.0]
             if reference:
@@ -99,18 +101,27 @@ def _sizes_of_all(errors: Errors, whose: str) -> set[float]:
     return every
 
 
-def _test(logs: Sequence[float], limit: float, direction: Literal["above", "below"]) -> Decision:
-    return judge_threshold(logs, log(limit), direction)
+def _test(logs: Sequence[float], limit: float, direction: Direction, by_side: bool = False) -> Decision:
+    """Test the mean against the limit; with ``by_side``, what is the same in every run counts by its side of it."""
+    test = judge_threshold(logs, log(limit), direction)
+    e = test.estimate
+    if not by_side or e is None or e.n < 2 or e.se > 0:
+        return test
+    passes = e.value > log(limit) if direction == "above" else e.value < log(limit)
+    outcome = Outcome.reproduced if passes else Outcome.contradicted
+    return replace(test, outcome=outcome, p_equivalence=1.0 - passes, p_outside=float(passes))
 
 
-def breaking_point(found: Ratios, trained: Sequence[float], limit: float) -> float | None:
+def breaking_point(
+    found: Ratios, trained: Sequence[float], limit: float, by_side: bool = False
+) -> float | None:
     """Return the smallest size beyond the training range that exceeds ``limit``, as do all larger ones.
 
     None if the largest tested size does not: the breaking point is then beyond it, or nowhere.
     """
     point = None
     for size in sorted((s for s in found if s > max(trained)), reverse=True):
-        if _test(found[size], limit, "above").outcome is not Outcome.reproduced:
+        if _test(found[size], limit, "above", by_side).outcome is not Outcome.reproduced:
             break
         point = size
     return point
@@ -130,8 +141,13 @@ def _told(size: float, decision: Decision) -> str:
     return f"{size:g}: {e.value:.3g} [{e.low:.3g}, {e.high:.3g}]" if e else f"{size:g}: no test"
 
 
-def _combine(tests: Mapping[float, Decision], limit: float, reasons: Sequence[str]) -> Decision:
-    """Reproduced if every size is (Berger 1982), contradicted if any is (Holm)."""
+def _combine(
+    tests: Mapping[float, Decision], limit: float, direction: Direction, reasons: Sequence[str]
+) -> Decision:
+    """Reproduced if every size is (Berger 1982), contradicted if any is (Holm).
+
+    The estimate is of the size that is least shown to hold; of a contradiction, of one that contradicts.
+    """
     yes = {s: 1.0 if d.p_equivalence is None else d.p_equivalence for s, d in tests.items()}
     no = {s: d.p_outside for s, d in tests.items() if d.p_outside is not None}
     against = [s for s, p in zip(no, holm(list(no.values())), strict=True) if p <= ALPHA]
@@ -142,14 +158,26 @@ def _combine(tests: Mapping[float, Decision], limit: float, reasons: Sequence[st
         if max(yes.values()) <= ALPHA
         else Outcome.inconclusive
     )
-    weakest = max(yes, key=lambda s: yes[s])
+
+    def lag(size: float) -> tuple[float, float]:
+        e = tests[size].estimate
+        value = e.value if e else 0.0
+        return yes[size], value if direction == "below" else -value  # many a p is 1 exactly
+
+    weakest = max(against or yes, key=lag)
+    alone = [f"{s:g}" for s, p in no.items() if p <= ALPHA and not against]
+    corrected = (
+        [f"Alone the ratio at {' or '.join(alone)} contradicts it; as one of {len(no)} it does not (Holm)."]
+        if alone
+        else []
+    )
     untested = [d.reasons[0] for d in tests.values() if d.p_equivalence is None]
     return Decision(
         outcome,
         _on_ratio_scale(tests[weakest]),
         limit,
         n=min(d.n for d in tests.values()),
-        reasons=(*reasons, *dict.fromkeys(untested)),
+        reasons=(*reasons, *corrected, *dict.fromkeys(untested)),
         p_equivalence=yes[weakest] if len(no) == len(tests) else None,
         p_outside=min(1.0, len(no) * min(no.values())) if no else None,
         seeds_needed=tests[weakest].seeds_needed if outcome is Outcome.inconclusive else None,
@@ -157,12 +185,15 @@ def _combine(tests: Mapping[float, Decision], limit: float, reasons: Sequence[st
     )
 
 
-def judge_holds(found: Ratios, sizes: Sequence[float], limit: float) -> Decision:
-    """Does the ratio stay at or below ``limit`` at each of ``sizes``? Empty: at every untrained size."""
+def judge_holds(found: Ratios, sizes: Sequence[float], limit: float, by_side: bool = False) -> Decision:
+    """Does the ratio stay at or below ``limit`` at each of ``sizes``? Empty: at every untrained size.
+
+    ``by_side``: of a control, whose ratio may be the same in every run.
+    """
     chosen = _chosen(found, sizes)
-    tests = {size: _test(found[size], limit, "below") for size in chosen}
+    tests = {size: _test(found[size], limit, "below", by_side) for size in chosen}
     listed = "; ".join(_told(size, d) for size, d in tests.items())
-    return _combine(tests, limit, [f"Ratio by size, 90 % interval, limit {limit:g}: {listed}."])
+    return _combine(tests, limit, "below", [f"Ratio by size, 90 % interval, limit {limit:g}: {listed}."])
 
 
 def judge_breaks(
@@ -171,11 +202,13 @@ def judge_breaks(
     sizes: Sequence[float],
     limit: float,
     survives: Mapping[str, Ratios],
+    by_side: bool = False,
 ) -> Decision:
     """Is there a breaking point no later than the largest of ``sizes``, and in every arm of ``survives``?
 
-    An arm without that break says that what it holds fixed was the cause: the outcome is then
-    `contradicted`, and the reason names the arm. Each arm is one more chance of that: Holm's method corrects for it.
+    An arm without that break says that size alone does not make it: the outcome is then `contradicted`, and the reason
+    names the arm. Each arm is one more chance of that: Holm's method corrects for it. ``by_side`` as in
+    :func:`judge_holds`.
     """
     largest = max(_chosen(found, sizes))
     arms = {"": found, **survives}
@@ -184,8 +217,8 @@ def judge_breaks(
         later = [s for s in arm if s >= largest and s > max(trained)]
         if not later:
             raise ValueError(f"The arm `{name or 'itself'}` has no size of {largest:g} or more.")
-        tests = {s: _test(arm[s], limit, "above") for s in later}
-        point = breaking_point(arm, trained, limit)
+        tests = {s: _test(arm[s], limit, "above", by_side) for s in later}
+        point = breaking_point(arm, trained, limit, by_side)
         listed = "; ".join(
             _told(s, _test(logs, limit, "above")) for s, logs in arm.items() if s > max(trained)
         )
@@ -194,7 +227,8 @@ def judge_breaks(
             if point is not None
             else f"no breaking point up to {max(arm):g}"
         )
-        parts[name] = _combine(tests, limit, [f"{name + ': ' if name else ''}{where}; ratios {listed}."])
+        told = [f"{name + ': ' if name else ''}{where}; ratios {listed}."]
+        parts[name] = _combine(tests, limit, "above", told)
     out = {name: d.p_outside for name, d in parts.items() if d.p_outside is not None}
     gone = [name for name, p in zip(out, holm(list(out.values())), strict=True) if p <= ALPHA]
     kept = all(d.outcome is Outcome.reproduced for d in parts.values())
@@ -202,12 +236,18 @@ def judge_breaks(
     if parts[""].outcome is Outcome.reproduced and len(parts) > 1:
         reasons.insert(
             0,
-            f"Covariate shift, not size: no break by {largest:g} with {' nor with '.join(gone)}."
+            f"Not size alone, but what {' and '.join(gone)} takes away, such as a covariate shift: no break by "
+            f"{largest:g} there."
             if gone
-            else "Size: the break is there in every arm."
+            else f"Size is left as a cause: the break is there with {' and with '.join(survives)} too."
             if kept
             else "Whether it is size or what the other arms hold fixed is open.",
         )
+        alone = [name for name, p in out.items() if p <= ALPHA and not gone]
+        if alone:
+            reasons.insert(
+                1, f"Alone {' or '.join(alone)} contradicts it; as one of {len(out)} arms it does not (Holm)."
+            )
     least, weakest = max(
         parts.items(), key=lambda part: 1.0 if part[1].p_equivalence is None else part[1].p_equivalence
     )
@@ -227,11 +267,17 @@ def judge_breaks(
 
 
 def judge_learned(
-    errors: Errors, trained: Sequence[float], same_size: Errors, sizes: Sequence[float], bound: float
+    errors: Errors,
+    trained: Sequence[float],
+    same_size: Errors,
+    sizes: Sequence[float],
+    bound: float,
+    by_side: bool = False,
 ) -> Decision:
     """Is every reference error below ``bound``? Reproduced or inconclusive (Berger 1982).
 
-    Where one is shown to lie above it, nothing was learned there: then the decision is ``idle``. The p-value is the
+    Where one is shown to lie above it, or does in every run alike, nothing was learned there: then the decision is
+    ``idle``. The p-value is the
     largest; what is concluded from the ratios cannot be surer than that (:func:`given`).
 
     Args:
@@ -241,6 +287,7 @@ def judge_learned(
         same_size: of models trained at each size.
         sizes: the sizes compared.
         bound: pre-registered.
+        by_side: as in :func:`judge_holds`.
     """
     reference, at = same_size, set(sizes)
     if not same_size:
@@ -249,7 +296,7 @@ def judge_learned(
     p = 0.0
     for size in sorted(at):
         logs = [_logarithm(curve[size]) for curve in reference.values() if size in curve]
-        test = _test(logs, bound, "below") if logs else None
+        test = _test(logs, bound, "below", by_side) if logs else None
         if test is None or test.outcome is not Outcome.reproduced:
             tests[size] = test
         elif test.p_equivalence is not None:
@@ -258,7 +305,11 @@ def judge_learned(
         return Decision(Outcome.reproduced, n=len(errors), p_equivalence=p)
     listed = "; ".join(_told(size, test) if test else f"{size:g}: no runs" for size, test in tests.items())
     needed = [test.seeds_needed if test else None for test in tests.values()]
-    idle = any(test is not None and test.outcome is Outcome.contradicted for test in tests.values())
+    idle = any(
+        _test(logs, bound, "below", by_side=True).outcome is Outcome.contradicted
+        for size in tests
+        if (logs := [_logarithm(curve[size]) for curve in reference.values() if size in curve])
+    )
     why = (
         f"The reference's own error is not shown to lie below {bound:g} at size {listed} (90 % interval): its ratio "
         "may be that of networks that learned nothing."
@@ -290,77 +341,3 @@ def _chosen(found: Ratios, sizes: Sequence[float]) -> list[float]:
     if missing:
         raise ValueError(f"There is no ratio at size {missing}; there is one at {list(found)}.")
     return list(sizes) or list(found)
-
-
-@dataclass(frozen=True)
-class Knee:
-    """How many seeds' errors bend at one size rather than follow one power of size, or a smooth curve.
-
-    Attributes:
-        at: median size of the knee over the seeds where it beats the line.
-        seeds, sharp, of: seeds where the knee beats the line by more than ``KNEE`` in BIC; where it beats a parabola by
-            as much besides; of how many.
-        trained: the largest training size.
-    """
-
-    at: float | None
-    seeds: int
-    sharp: int
-    of: int
-    trained: float = 0.0
-
-    @property
-    def is_point(self) -> bool:
-        """Whether enough seeds bend, and sharply enough, for it to be called a point."""
-        return self.of > 0 and self.sharp >= KNEE_SEEDS * self.of
-
-    @property
-    def words(self) -> str:
-        """Say which, for a reader."""
-        if self.of == 0:
-            return f"fewer than {KNEE_SIZES} sizes cannot tell a point from a gradual loss"
-        bends = self.seeds >= KNEE_SEEDS * self.of
-        how = (
-            "a point"
-            if self.is_point
-            else "a bend, no sharper than a smooth curve's"
-            if bends
-            else "gradual, not a point"
-        )
-        found = f"a knee beats a line by ΔBIC > {KNEE:g} on {self.seeds} of {self.of} seeds, a parabola on {self.sharp}"
-        if not bends or self.at is None:
-            return f"{how}: {found}"
-        inside = ", within the training sizes" if self.at <= self.trained else ""
-        return f"{how}: {found}, near size {self.at:.3g}{inside}"
-
-
-def knee(errors: Errors, trained: Sequence[float]) -> Knee:
-    """Compare log error = line in log size with a line of one knee and with a parabola, seed by seed.
-
-    BIC = n ln(RSS / n) + p ln n with p = 2 for the line, 3 for the parabola and 4 for the knee, whose place is one of
-    the inner sizes.
-    """
-    sizes = sorted(set.intersection(*(set(curve) for curve in errors.values()))) if errors else []
-    if len(sizes) < KNEE_SIZES:
-        return Knee(None, 0, 0, 0)
-    x, n = np.log(sizes), len(sizes)
-
-    def bic(design: NDArray[np.float64], y: NDArray[np.float64], parameters: int) -> float:
-        rest = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-        # Below rounding, a fit is exact; without a floor an exact line would lose to an exact knee by chance.
-        return n * log(max(float(rest @ rest) / n, 1e-12)) + parameters * log(n)
-
-    places, sharp = [], 0
-    line = np.stack([np.ones(n), x], axis=1)
-    parabola = np.column_stack([line, x**2])
-    for curve in errors.values():
-        y = np.array([_logarithm(curve[s]) for s in sizes])
-        bends = {
-            sizes[i]: bic(np.column_stack([line, np.maximum(x - x[i], 0)]), y, 4) for i in range(1, n - 1)
-        }
-        best = min(bends, key=lambda s: bends[s])
-        if bic(line, y, 2) - bends[best] > KNEE:
-            places.append(best)
-            sharp += bic(parabola, y, 3) - bends[best] > KNEE
-    at = float(np.median(places)) if places else None
-    return Knee(at, len(places), sharp, len(errors), max(trained))

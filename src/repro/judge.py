@@ -157,7 +157,8 @@ def _judge_one(
     records = [r.id for arm in claim_arms(ledger, claim, tier) for r in evidence.of(arm)]
     verdict = replace(verdict, tier=tier, records=list(dict.fromkeys(records)))
     if not _supported(ledger, claim, tier):
-        why = f"the {tier} tier runs a reduced setting, which cannot support a {claim.kind} claim"
+        what = f"{'an' if claim.kind[0] in 'aeiou' else 'a'} {claim.kind} claim"
+        why = f"the {tier} tier runs a reduced setting, which cannot support {what}"
         return replace(verdict, outcome=Outcome.inconclusive, reasons=[why]), None
     try:
         decision = decide(evidence, claim, tier)

@@ -52,13 +52,15 @@ class Work(Strict):
 class Quantity(Strict):
     """A named number that an experiment measures.
 
-    ``unjudged`` marks one that is reported or drawn beside others, and that no claim needs.
+    ``unjudged`` marks one that is reported or drawn beside others, and that no claim needs. ``guess`` is what a model
+    has that has learned nothing, where that is known: a claim on ratios of errors must be able to fail by it.
     """
 
     meaning: str
     unit: str
     better: Literal["higher", "lower", "neither"] = "neither"
     unjudged: bool = False
+    guess: float | None = Field(default=None, gt=0)
 
 
 class TierPlan(Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from repro.claims import (
 from repro.document import Document, Location
 from repro.errors import did_you_mean
 from repro.ledger import Deviation, Ledger, Table
-from repro.plan import claim_arms, comparisons, deviation_arms, skipped
+from repro.plan import Arm, claim_arms, comparisons, deviation_arms, generalisation_arms, skipped
 
 
 def _suggest(word: str, known: list[str]) -> str:
@@ -174,6 +175,14 @@ def check_measure(ledger: Ledger, item: Any, document: Document, at: Location) -
         settings(item.same_size, "same_size")
         for j, arm in enumerate(item.survives):
             settings(arm, "survives", j)
+        guess = ledger.quantities[measure.quantity].guess
+        if guess and item.reference_below and item.limit * item.reference_below > guess:
+            document.fail(
+                f"a model that has learned nothing has a {measure.quantity} of {guess:g}, less than {item.limit:g} × "
+                f"{item.reference_below:g}: beside such a reference the limit cannot be exceeded; at most "
+                f"{guess / item.limit:.3g} will do",
+                (*at, "reference_below"),
+            )
     if isinstance(item, Deviation):
         if item.switch not in experiment.setting:
             document.fail(_suggest(item.switch, list(experiment.setting)), (*at, "switch"))
@@ -212,6 +221,8 @@ def _check_arms(ledger: Ledger, item: Any, document: Document, at: Location) -> 
             if isinstance(item, Deviation)
             else comparisons(ledger, item, tier)
             if isinstance(item, OrderingClaim)
+            else _sized_arms(ledger, item, tier)
+            if isinstance(item, GeneralisationClaim)
             else {}
         )
         for name, (one, other) in pairs.items():
@@ -225,6 +236,18 @@ def _check_arms(ledger: Ledger, item: Any, document: Document, at: Location) -> 
             # A control that is not there, or whose setting does not fit, is told of elsewhere.
             if control in ledger.controls and set(ledger.controls[control].set) <= set(experiment.setting):
                 _check_control(ledger, item, tier, control, document, at)
+
+
+def _sized_arms(ledger: Ledger, claim: GeneralisationClaim, tier: Tier) -> dict[str, tuple[Arm, Arm]]:
+    """Return what must not be the same run: an arm and its reference, and any two arms."""
+    arms = generalisation_arms(ledger, claim, tier)
+    beside = {
+        f"{name or 'the network'}, trained at each size": (own, same)
+        for name, (own, same) in arms.items()
+        if same
+    }
+    others = {f"{a or 'the network'}, {b}": (arms[a][0], arms[b][0]) for a, b in combinations(arms, 2)}
+    return {**beside, **others}
 
 
 def _check_control(

@@ -10,6 +10,7 @@ import repro
 from repro.claims import TIERS
 from repro.data.fetch import verify
 from repro.data.pointers import get_pointer
+from repro.errors import DataUnavailable
 from repro.plan import jobs
 from repro.project import find_project
 from repro.provenance import code_hash
@@ -33,6 +34,17 @@ HARNESS = hashlib.sha256(
         if path.suffix in (".py", ".html", ".css", ".js")
     )
 ).hexdigest()
+
+
+
+
+def md5_here(name):
+    """The md5 of a set that is here as stated; None else, also where its pointer is missing."""
+    try:
+        pointer = get_pointer(name, PROJECT.root)
+    except DataUnavailable:
+        return None
+    return pointer.md5 if verify(pointer).ok else None
 
 
 wildcard_constraints:
@@ -65,9 +77,9 @@ rule run:
         device=config.get("device", "auto"),
         # The data that is here, by md5: when a set arrives or changes, what reads it runs again.
         data=lambda w: [
-            f"{name} {get_pointer(name, PROJECT.root).md5}"
+            f"{name} {md5}"
             for name in EXPERIMENTS[w.paper, w.experiment].data
-            if verify(get_pointer(name, PROJECT.root)).ok
+            if (md5 := md5_here(name))
         ],
         # Other code behind an experiment makes its records stale, and so the rule run again.
         code=lambda w: code_hash(w.paper, EXPERIMENTS[w.paper, w.experiment].function, PROJECT.root),

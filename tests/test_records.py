@@ -8,8 +8,10 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +33,10 @@ from repro.records import (
     write_atomically,
     write_parquet,
     write_record,
+    write_records,
 )
+from repro.reference import keep
+from repro.report.readme import BEGIN, END
 
 INF = math.inf
 NAN = math.nan
@@ -192,11 +197,75 @@ def test_damage_costs_no_other_record(tmp_path: Path) -> None:
     assert [str(paths[1]) in str(d) for d in damaged] == [True]
 
 
-def test_unreadable_problems_are_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "[]", '{"train/x": 1}'])
+def test_unreadable_notes_of_failures_are_damage(tmp_path: Path, content: str) -> None:
+    """Taken for none, they would let what is left of a failed run count as a fair sample."""
     assert read_problems(tmp_path, "toy") == {}
     (tmp_path / "toy").mkdir()
-    (tmp_path / "toy" / "problems.json").write_text("{")
-    assert read_problems(tmp_path, "toy") == {}
+    (tmp_path / "toy" / "problems.json").write_text(content)
+    with pytest.raises(RecordDamaged, match=r"problems\.json: cannot be read"):
+        read_problems(tmp_path, "toy")
+
+
+def test_a_chunk_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full, or the process told to end, at every step of it once; what was there before stays."""
+    old = write_record(tmp_path, record(2, [{"accuracy": 1.0}]))
+    before, steps, replace = old.read_text(), 0, os.replace
+
+    def fail_at(step: int) -> Callable[..., None]:
+        def doing(*args: Any) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                raise KeyboardInterrupt
+            replace(*args)
+
+        return doing
+
+    for step in range(1, 6):  # three files written beside their places, two of three renamed
+        steps = 0
+        monkeypatch.setattr(os, "replace", fail_at(step))
+        with pytest.raises(KeyboardInterrupt):
+            write_records(tmp_path, [record(seed) for seed in (0, 1, 2)])
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [old.name]
+        assert old.read_text() == before
+    monkeypatch.setattr(os, "replace", replace)
+    write_records(tmp_path, [record(seed) for seed in (0, 1, 2)])
+    assert [r.seed for r in read_folder(tmp_path, "toy")[0]] == [0, 1, 2]
+    assert not list(tmp_path.rglob("*.new"))
+
+
+def test_a_flipped_bit_in_text_of_a_compact_file_is_damage(tmp_path: Path) -> None:
+    """What Arrow reads as bytes may be no text."""
+    path = tmp_path / "toy.parquet"
+    write_parquet(path, some_records())
+    whole, found = path.read_bytes(), set()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        for item in read_parquet(path):
+            found.add(type(item).__name__)
+    assert found == {"Record", "RecordDamaged"}
+
+
+def test_runs_of_the_reference_that_count_stay_unless_told(toy) -> None:
+    """Another machine's run of the same seed is told of, and does not take their place."""
+    toy.write("README.md", f"{BEGIN}\n{END}\n")
+    project, other = toy.project, toy.root / "other"
+    for seed in range(3):
+        write_record(toy.folder, toy.record("train", seed, {"accuracy": 80.0 + seed}))
+    write_record(other, toy.record("train", 1, {"accuracy": 99.0}))
+    write_record(other, toy.record("train", 2, {"accuracy": 82.0}))
+    write_record(other, toy.record("train", 3, {"accuracy": 83.0}))
+    assert keep(project, "toy", toy.folder).differing == []
+
+    def held() -> list[float]:
+        found, _ = read_folder(project.reference, "toy")
+        return [r.rows[0]["accuracy"] for r in sorted(found, key=lambda r: r.seed)]
+
+    kept = keep(project, "toy", other)
+    assert (kept.count, len(kept.differing), held()) == (4, 1, [80.0, 81.0, 82.0, 83.0])
+    assert keep(project, "toy", other, replace=True).differing == []
+    assert held() == [80.0, 99.0, 82.0, 83.0]
 
 
 # ------------------------------------------------------------------ compact

@@ -142,7 +142,7 @@ def test_verdicts_on_grown_records_keep_their_level(toy) -> None:
     verdict = toy.verdicts()["H1"]
     assert verdict.outcome == "inconclusive"
     assert "runs that grow" in verdict.reasons[0]
-    count, _ = keep(toy_with_readme(toy).project, "toy", toy.folder)
+    count = keep(toy_with_readme(toy).project, "toy", toy.folder).count
     assert count == 10
     assert toy.verdicts(toy.project.reference)["H1"].outcome == "inconclusive", "kept records keep it too"
 

@@ -104,6 +104,33 @@ def test_a_chain_of_changes(kept: tuple[Toy, str]) -> None:
     assert origin.vouched == [], "today's records went through no change"
 
 
+def test_what_the_project_has_computed_before_is_not_read_again(toy: Toy) -> None:
+    """An experiment keeps what it computes in the project's cache, by a key that knows no code."""
+    toy.write("README.md", f"{BEGIN}\n{END}\n")
+    toy.edit('LEAD[setting["variant"]]', 'kept(context.root)[setting["variant"]]', "experiments.py")
+    toy.edit(
+        "def train(",
+        "def kept(root):\n"
+        "    place = root / '.cache' / 'lead'\n"
+        "    if not place.exists():\n"
+        "        place.parent.mkdir(exist_ok=True)\n"
+        "        place.write_text(repr(LEAD))\n"
+        "    return eval(place.read_text())\n\n\n"
+        "def train(",
+        "experiments.py",
+    )
+    (toy.root / ".gitignore").write_text(".cache\n")
+    toy.give_data()
+    head = commit(toy.root)
+    toy.run("full")
+    keep(toy.project, "toy", toy.folder)
+    assert (toy.root / ".cache" / "lead").exists()
+    toy.edit(LEAD, OTHER, "model.py")
+    _, said = vouch(toy.project, "toy", head)
+    assert stale(toy) == {"train"}
+    assert "accuracy: " in said[0]
+
+
 def test_a_commit_that_made_no_record(kept: tuple[Toy, str]) -> None:
     toy, _ = kept
     toy.edit(LEAD, OTHER, "model.py")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,32 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
 
 def write_record(folder: Path, record: Record) -> Path:
     """Write one record below ``folder`` and return its file."""
-    content = asdict(record) | {"checksum": record.digest()}
-    path = folder / f"{record.id}.json"
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    (path,) = write_records(folder, [record])
     return path
+
+
+def write_records(folder: Path, records: Sequence[Record]) -> list[Path]:
+    """Write records below ``folder``, all or none of them, and return their files.
+
+    They are written beside their places first, so that a kill has only the time of the renames to part them.
+    """
+    waiting: list[tuple[Path, Path]] = []
+    placed: list[Path] = []
+    try:
+        for record in records:
+            content = asdict(record) | {"checksum": record.digest()}
+            path = folder / f"{record.id}.json"
+            new = path.with_suffix(".json.new")
+            write_atomically(new, (json.dumps(content, indent=1) + "\n").encode())
+            waiting.append((new, path))
+        for new, path in waiting:
+            os.replace(new, path)
+            placed.append(path)
+    except BaseException:  # a full disk, say: half a chunk would be those that stop early
+        for path in [*placed, *(new for new, _ in waiting)]:
+            path.unlink(missing_ok=True)
+        raise
+    return placed
 
 
 def read_record(path: Path) -> Record:
@@ -161,7 +183,7 @@ def read_parquet(path: Path) -> Iterator[Record | RecordDamaged]:
             "checksum")  # fmt: skip
     try:
         lines = pq.read_table(path, columns=[*keys, "row", "name", "value"]).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:  # the last: bytes that are no text
         yield RecordDamaged(f"{path}: cannot be read as Parquet ({error})")
         return
     grouped: dict[tuple[Any, ...], dict[int, Row]] = {}
@@ -210,11 +232,20 @@ def read_problems(folder: Path, paper: str) -> dict[str, dict[str, Any]]:
     """Return what the last runs could not do: job name to its ``state`` and ``message``.
 
     The state is blocked or failed; of a failure the ``seeds`` that have no record yet.
+
+    Raises:
+        RecordDamaged: if the note cannot be read; without it what is left of a failed run would count as a fair sample.
     """
+    path = problems_file(folder, paper)
     try:
-        return json.loads(problems_file(folder, paper).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {str(job): dict(note) for job, note in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise RecordDamaged(
+            f"{path}: cannot be read; it notes which runs failed. Remove it together with the records beside it, "
+            "or restore it"
+        ) from None
 
 
 def levels_file(folder: Path, paper: str) -> Path:

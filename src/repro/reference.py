@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import ReproError
@@ -13,7 +14,18 @@ from repro.records import note_levels, write_parquet
 from repro.report.readme import refresh, refreshed
 
 
-def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -> tuple[int, Evidence]:
+@dataclass(frozen=True)
+class Kept:
+    """How many records the reference now holds; what was found in the source; ids of its runs that differ from those
+    of the reference, which stayed.
+    """
+
+    count: int
+    new: Evidence
+    differing: list[str]
+
+
+def keep(project: Project, paper: str, source: Path, drop_stale: bool = False, replace: bool = False) -> Kept:
     """Add the fresh records of ``source`` to the reference, and write the README's generated part anew.
 
     Args:
@@ -21,9 +33,7 @@ def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -
         paper: its id.
         source: folder of records.
         drop_stale: let reference records go that no longer count and that ``source`` does not replace.
-
-    Returns:
-        How many records the reference now holds, and what was found in ``source``.
+        replace: take those of ``source`` also where the reference has the same run and it counts.
 
     Raises:
         ReproError: if the reference is damaged, stale records in it would be lost, or runs in ``source`` failed whose
@@ -33,10 +43,10 @@ def keep(project: Project, paper: str, source: Path, drop_stale: bool = False) -
 
     project.reference.mkdir(parents=True, exist_ok=True)
     with FileLock(project.reference / f"{paper}.lock"):  # another `keep` reads and writes the same file
-        return _keep(project, paper, source, drop_stale)
+        return _keep(project, paper, source, drop_stale, replace)
 
 
-def _keep(project: Project, paper: str, source: Path, drop_stale: bool) -> tuple[int, Evidence]:
+def _keep(project: Project, paper: str, source: Path, drop_stale: bool, replace: bool) -> Kept:
     ledger = project.ledger(paper)
     old, new = gather(project, ledger, project.reference), gather(project, ledger, source)
     if old.damaged:
@@ -51,7 +61,13 @@ def _keep(project: Project, paper: str, source: Path, drop_stale: bool) -> tuple
             f"{source}: runs of {names} failed, so that their other seeds are no fair sample, and the reference would "
             f"not say so: {failed[0][1]['message']}"
         )
-    merged = {record.id: record for record in [*old.records, *new.records]}
+    known = {record.id: record for record in old.records}
+    differing = [
+        record.id for record in new.records if record.id in known and record.rows != known[record.id].rows
+    ]
+    merged = {record.id: record for record in new.records} | known
+    if replace:
+        merged |= {record.id: record for record in new.records}
     lost = [(record, why) for record, why in old.stale if record.id not in merged]
     if lost and not drop_stale:
         counts = Counter(f"{record.experiment}: {why}" for record, why in lost)
@@ -64,4 +80,4 @@ def _keep(project: Project, paper: str, source: Path, drop_stale: bool) -> tuple
     note_levels(project.reference, paper, new.levels)  # before the records: grown ones never stand without it
     write_parquet(project.reference / f"{paper}.parquet", merged.values())
     refresh(project, paper)
-    return len(merged), new
+    return Kept(len(merged), new, [] if replace else differing)

@@ -29,7 +29,7 @@ from repro.records import (
     read_folder,
     read_problems,
     write_atomically,
-    write_record,
+    write_records,
 )
 from repro.turns import turn
 
@@ -277,14 +277,7 @@ def _run_job(
             for seed, rows in pending
         ]
         pending.clear()
-        files: list[Path] = []
-        try:
-            for record in chunk:
-                files.append(write_record(folder, record))
-        except BaseException:
-            for path in files:  # a full disk, say: half a chunk would be those that stop early
-                path.unlink(missing_ok=True)
-            raise
+        write_records(folder, chunk)
         outcome.written += [record.id for record in chunk]
         done.update(record.seed for record in chunk)
         started = time.perf_counter()

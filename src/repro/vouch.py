@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -110,6 +111,21 @@ def _checkout(project: Project, commit: str, folder: Path) -> None:
         raise ReproError(f"--since {commit}: git has no such commit ({found.stderr.decode().strip()})")
     with tarfile.open(fileobj=io.BytesIO(found.stdout)) as archive:
         archive.extractall(folder, filter="data")
+    _link_data(project, folder)
+
+
+def _copy(project: Project, folder: Path) -> None:
+    """Write today's tree, uncommitted files too, into a folder: what it has computed before is not there to be read."""
+    listed = ["git", "-C", str(project.root), "ls-files", "-z", "-co", "--exclude-standard"]
+    for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0"):
+        source, place = project.root / name, folder / name
+        if name and source.is_file():  # a deleted file is listed still
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
+    _link_data(project, folder)
+
+
+def _link_data(project: Project, folder: Path) -> None:
     for path in sorted((project.root / "data").glob("*")):
         place = folder / "data" / path.name
         if path.is_dir() and not place.exists():
@@ -188,10 +204,16 @@ def _ask_both(
     paper, names = ledger.paper.id, sorted({r.experiment for r in stale})
     functions = [ledger.experiments[name].function for name in names]
     with tempfile.TemporaryDirectory(prefix="repro-vouch-") as temporary:
-        tree = Path(temporary)
+        tree, copy = Path(temporary) / "then", Path(temporary) / "now"
+        for folder in (tree, copy):
+            folder.mkdir()
         _checkout(project, commit, tree)
+        _copy(project, copy)
         src = Path(repro.__file__).parents[1]
-        old = tree / src.relative_to(project.root) if src.is_relative_to(project.root) else src
+        old, new = (
+            folder / src.relative_to(project.root) if src.is_relative_to(project.root) else src
+            for folder in (tree, copy)
+        )
         codes = _compute(tree, old, paper, functions, [])["codes"]
         then = {name: codes[ledger.experiments[name].function] for name in names}
         made = [r for r in stale if is_vouched_for(known, r, then[r.experiment])]
@@ -201,9 +223,9 @@ def _ask_both(
         earlier = _compute(tree, old, paper, functions, asked)["rows"]
         # Decided before today's code has said anything, so that what is left out cannot depend on it.
         runs, before = done_by(asked, earlier)
-        today = _compute(project.root, src, paper, functions, runs)
+        today = _compute(copy, new, paper, functions, runs)
         if today["codes"] != {function: now[name] for name, function in zip(names, functions, strict=True)}:
-            raise ReproError(f"{paper}: its code was edited while the sample was computed; vouch again")
+            raise ReproError(f"{paper}: its code was edited while the sample was prepared; vouch again")
     return Answers(runs, before, today["rows"], then, made)
 
 

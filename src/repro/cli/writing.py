@@ -18,6 +18,7 @@ def keep(
     paper: Annotated[str, typer.Argument(help="id of a paper")],
     source: Annotated[Path | None, typer.Option(help="folder of records; default: results/local")] = None,
     drop_stale: Annotated[bool, typer.Option(help="let stale reference records go")] = False,
+    replace: Annotated[bool, typer.Option(help="also replace reference records that still count")] = False,
 ) -> None:
     """Compact fresh records into results/reference, to be committed; those there that still count stay.
 
@@ -29,10 +30,18 @@ def keep(
 
     project = the_project()
     folder = folder_named(project, str(source), "--source") if source else project.local
-    count, new = keep_records(project, paper, folder, drop_stale)
-    for damage in new.damaged:
+    kept = keep_records(project, paper, folder, drop_stale, replace)
+    for damage in kept.new.damaged:
         typer.echo(f"left out: {damage}", err=True)
-    typer.echo(f"{paper}: {count} records in results/reference, {len(new.stale)} stale ones left out")
+    typer.echo(
+        f"{paper}: {kept.count} records in results/reference, {len(kept.new.stale)} stale ones left out"
+    )
+    if kept.differing:
+        typer.echo(
+            f"{len(kept.differing)} runs came out otherwise than in the reference, which stays as it was (the first: "
+            f"{kept.differing[0]}); --replace takes the new ones",
+            err=True,
+        )
 
 
 @app.command()

@@ -7,6 +7,7 @@ the reason. It may use the empty folder `work`, and `say` takes a line of progre
 from __future__ import annotations
 
 import gzip
+import hashlib
 import logging
 import os
 import re
@@ -56,6 +57,7 @@ def from_remote(pointer: Pointer, root: Path, work: Path, say: Progress) -> Cand
     if not remote:
         raise SourceFailedError(f"DVC remote: {REMOTE_VARIABLE} is not set")
     label = f"DVC remote {remote} ({REMOTE_VARIABLE})"
+    remote = remote.removeprefix("file://")
     if "://" not in remote:  # a folder: relative to where the user stands, not to DVC's configuration
         folder = Path(remote).expanduser().resolve()
         if not folder.is_dir():
@@ -111,7 +113,8 @@ def from_urls(pointer: Pointer, root: Path, work: Path, say: Progress) -> Candid
 def _candidate(file: DataFile, work: Path) -> Path:
     """Download one file into `work`, unpacked. Its md5 is checked when it is put in place."""
     url = file.url or ""
-    archive = work / "archive.tar"  # of several files: downloaded once
+    # Of several files, downloaded once.
+    archive = work / f"{hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()}.tar"
     if file.archive != "tar" or not archive.is_file():
         fetched = _download(url, work)
         if file.archive is None:

@@ -76,15 +76,16 @@ class Status:
 def verify(pointer: Pointer) -> Status:
     """Compare the files on disk with the pointer. Reads every byte, writes nothing, asks nobody.
 
-    `state` is `present`, `missing` (a file is not there) or `corrupt` (a file has other bytes). Raises
-    `DataUnavailable` if a file is there but cannot be read.
+    `state` is `present`, `missing` (a file is not there, or cannot be read: then `detail` says which) or `corrupt` (a
+    file has other bytes).
     """
     try:
         return _compare(pointer)
+    except DataUnavailable as error:
+        why = str(error)
     except OSError as error:
-        raise DataUnavailable(
-            f"{error.filename or pointer.path}: cannot be read ({error.strerror})"
-        ) from error
+        why = f"{error.filename or pointer.path}: cannot be read ({error.strerror})"
+    return Status(pointer.name, "missing", (why,))
 
 
 def _compare(pointer: Pointer) -> Status:
@@ -152,6 +153,9 @@ def _fetch_locked(pointer: Pointer, root: Path, say: Progress) -> Status:
                 detail.append(str(error))
                 say(str(error))
         after = verify(pointer)
+        if source is _sources.from_stage:  # what it has just made otherwise is nobody's work to be kept
+            for other in after.wrong:
+                shutil.rmtree(other.path) if other.path.is_dir() else other.path.unlink()
         if after.ok:
             if source is _sources.from_urls:
                 _remember(pointer, root)

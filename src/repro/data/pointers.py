@@ -207,7 +207,8 @@ def _read(file: Path) -> Pointer:
         (out,) = content["outs"]
         meta = content.get("meta") or {}
         path = file.parent / DataFile._inside(out["path"])
-        pointer = Pointer(name=file.stem, md5=out["md5"], path=path, pointer_file=file, **meta)
+        ours = {key: meta[key] for key in ("files", "sources", "licence", "description") if key in meta}
+        pointer = Pointer(name=file.stem, md5=out["md5"], path=path, pointer_file=file, **ours)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -117,6 +117,23 @@ def test_each_seed_gets_its_own_gradient() -> None:
     assert fit([4, 5, 6], 1, optimizer=torch.optim.SGD)[4] == single[4]
 
 
+class Scaled(nn.Module):
+    """A number that belongs to the seed, in a buffer."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.register_buffer("scale", torch.tensor([float(seed)]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight * self.scale
+
+
+def test_seeds_that_are_chosen_keep_their_own_buffers() -> None:
+    chosen = Ensemble(Scaled, [2, 3, 5]).select(torch.tensor([False, True, True]))
+    assert chosen(torch.ones(1)).flatten().tolist() == [3.0, 5.0]
+
+
 def stop_at(epochs: Mapping[int, int]) -> Callable[[Ensemble, int], Mapping[str, Tensor]]:
     """A metric that says 1 in the epoch in which a seed shall stop."""
     return lambda group, epoch: {

@@ -13,13 +13,15 @@ from xml.etree import ElementTree as Xml
 
 import pandas as pd
 import pytest
+from tests.test_site import GENERALISATION
 
 from repro.export import FORMATS, export, rows, tex
 from repro.judge import Verdict
 from repro.junit import write_junit
+from repro.project import Project
 from repro.statistics import Outcome
 from repro.summary import MOST, summary
-from repro.words import markdown
+from repro.words import markdown, printed
 
 EVIL = '<script>alert("x")</script> | 50 % of {a_b} & $x^2$ \\ #1 `code` *bold* [link](x)'
 
@@ -58,6 +60,37 @@ def test_numbers_are_the_verdicts(run_toy) -> None:
         verdict = verdicts[str(row["claim"])]
         assert (row["outcome"], row["n"], row["measured"]) == (verdict.outcome, verdict.n, verdict.measured)
         assert (row["low"], row["high"]) == (verdict.interval or (None, None))
+
+
+def test_an_interval_of_one_run_has_no_ends(toy) -> None:
+    """Of a ratio it reaches from nought to infinity, and neither is a bound that was found."""
+    toy.edit("  - id: P1\n", GENERALISATION)
+    toy.run("full", "growth", seeds=[0])
+    every = table(toy)
+    (row,) = (row for row in every if row["claim"] == "G1")
+    assert row["measured"] is not None
+    assert (row["low"], row["high"]) == (None, None)
+    for kind in FORMATS:
+        export(kind, every, {"toy": toy.ledger})
+
+
+def test_where_the_number_given_is_found_is_exported(run_toy) -> None:
+    for row in table(run_toy):
+        assert row["where"] == run_toy.verdicts()[str(row["claim"])].where
+
+
+def test_a_work_that_two_papers_cite_is_one_entry(run_toy) -> None:
+    twice = {"toy": run_toy.ledger, "again": run_toy.ledger}
+    assert export("bibtex", [], twice).decode() == "@misc{toy}\n"
+
+
+def test_latex_has_every_letter_of_the_papers_statements() -> None:
+    """A letter that pdflatex does not know stops it."""
+    project = Project(Path(__file__).resolve().parents[1])
+    claims = [claim for paper in project.paper_ids() for claim in project.ledger(paper).all_claims()]
+    assert len(claims) > 400
+    text = "".join(tex(part) for claim in claims for part in (claim.id, claim.statement, printed(claim)))
+    assert {letter for letter in text if ord(letter) > 127} <= set("éèüöäßćčšž–—“”‘’")
 
 
 def test_nothing_to_export_is_a_file_all_the_same() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from math import exp
 
@@ -21,7 +22,7 @@ from repro.generalisation import (
 from repro.judge import judge
 from repro.knee import KNEE_SIZES, knee
 from repro.report.sizes import ticks
-from repro.statistics import Outcome
+from repro.statistics import ALPHA, Outcome
 
 TRAINED = [4, 6, 8]
 SIZES = [2, 4, 6, 8, 12, 16, 24, 32]
@@ -157,6 +158,15 @@ def test_a_size_that_contradicts_alone_is_told_where_others_stand_beside_it() ->
     assert among.outcome is Outcome.inconclusive
     assert "Alone the ratio at 16 contradicts it; as one of 5 it does not (Holm)." in among.reasons
     assert among.where == "at 16"
+
+
+def test_a_size_that_contradicts_alone_may_not_where_another_holds() -> None:
+    """Ratios of 3.3 on average, p = 0.048 alone: as one of two sizes that is no contradiction (Holm)."""
+    above, below = (list(np.log(x)) for x in ([1.56, 3.54, 6.05, 4.16, 2.70], [0.5, 0.51, 0.49, 0.5, 0.52]))
+    alone = judge_holds({12.0: above}, [], 2.0)
+    assert alone.outcome is Outcome.contradicted
+    assert ALPHA / 2 < alone.p_outside < ALPHA
+    assert judge_holds({12.0: above, 16.0: below}, [], 2.0).outcome is Outcome.inconclusive
 
 
 def test_the_size_given_of_a_contradiction_is_one_that_contradicts() -> None:
@@ -335,6 +345,42 @@ def test_a_verdict_on_a_ratio_is_no_surer_than_that_its_reference_has_learned(to
     assert 0.001 < verdict.p_equivalence <= 0.05
     evidence = Evidence(toy.ledger, records, levels={"growth": 0.001})
     assert next(v for v in judge(evidence) if v.claim == "G1").outcome == "inconclusive"
+
+
+def test_a_verdict_is_no_surer_than_that_the_network_which_learned_least_has_learned(toy) -> None:
+    """At size 2, by which is divided, the network itself costs just below the bound of 4.2, the other arm 2."""
+    claim = CLAIM.replace("setting: {power: 1.0}", "setting: {power: 2.0}").replace(
+        "relative_to: same_size\n    same_size: {power: 0.0}", "relative_to: training_sizes"
+    )
+    breaks = "expect: breaks\n    sizes: [8]\n    survives: [{power: 1.0}]\n    reference_below: 4.2"
+    toy.edit("  - id: C1\n", claim.replace("expect: holds", breaks) + "  - id: C1\n")
+    arms = [costs(toy, 2.0, 1), costs(toy, 1.0, 2)]
+    own, other = (
+        judge_learned(
+            {r.seed: {row["size"]: row["cost"] for row in r.rows} for r in arm}, [1, 2], {}, [8], 4.2
+        )
+        for arm in arms
+    )
+    verdict = one(toy, "G1", [*arms[0], *arms[1]])
+    assert verdict.outcome == "reproduced"
+    assert verdict.p_equivalence == pytest.approx(own.p_equivalence)
+    assert own.p_equivalence > 10 * other.p_equivalence
+
+
+def test_a_control_whose_networks_have_learned_nothing_fails_as_it_must(toy) -> None:
+    """Its reference costs 1, which is shown to lie above 0.5: what its ratios are says nothing."""
+    toy.edit("  - id: C1\n", CLAIM + "    reference_below: 0.5\n    controls: [untrained]\n  - id: C1\n")
+    toy.edit(
+        "  shuffled:\n    meaning",
+        "  untrained:\n    meaning: nothing is trained\n    set: {largest: 32}\n  shuffled:\n    meaning",
+    )
+    records = costs(toy, 1.0, 1) + costs(toy, 0.0, 2)
+    for record in records:
+        for row in record.rows:
+            row["cost"] *= 0.1
+    control = [replace(r, setting={**r.setting, "largest": 32}) for p in (0.0, 1.0) for r in costs(toy, p, 3)]
+    verdict = one(toy, "G1", records + control)
+    assert verdict.controls == {"untrained": "contradicted"}
 
 
 def test_a_break_asks_of_every_size_it_tests_that_the_reference_has_learned(toy) -> None:

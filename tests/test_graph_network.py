@@ -61,7 +61,7 @@ poolings = st.sampled_from(["sum", "mean", "max"])
 
 
 @given(graphs, poolings)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_a_full_block_is_algorithm_1(drawn: tuple[int, int, int], how: str) -> None:
     """Edge by edge and node by node, as the algorithm is printed."""
     seed, nodes, edges = drawn
@@ -177,7 +177,7 @@ def permuted(
 
 
 @given(graphs, poolings, st.sampled_from(sorted(VARIANTS)), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_blocks_are_equivariant_and_their_globals_invariant(
     drawn: tuple[int, int, int], how: str, variant: str, order: int
 ) -> None:
@@ -192,7 +192,7 @@ def test_blocks_are_equivariant_and_their_globals_invariant(
 
 
 @given(graphs, st.integers(1, 3), st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 def test_encode_process_decode_is_equivariant(drawn: tuple[int, int, int], steps: int, order: int) -> None:
     graph, topology = random_graph(*drawn)
     network = EncodeProcessDecode(INPUTS, Widths(2, 2, 2), MLPShape((8, 8), True, True), 0).to(torch.float64)
@@ -201,6 +201,25 @@ def test_encode_process_decode_is_equivariant(drawn: tuple[int, int, int], steps
         torch.testing.assert_close(there.nodes, here.nodes[:, p])
         torch.testing.assert_close(there.edges, here.edges[:, q])
         torch.testing.assert_close(there.globe, here.globe)
+
+
+def test_every_step_of_the_core_reads_the_encoded_input_again() -> None:
+    """Written out: each step takes what is encoded and what the step before gave, and each is decoded."""
+    graph, topology = random_graph(0, 5, 9)
+    network = EncodeProcessDecode(INPUTS, Widths(2, 2, 2), MLPShape((8, 8), True, True), 0).double()
+    encoded = latent = network.encoder(topology, graph)
+    for found in network(topology, 3, graph):
+        joined = Attributes(*(torch.cat(parts, -1) for parts in zip(encoded, latent, strict=True)))
+        latent = network.core(topology, joined)
+        for part, x in latent._asdict().items():
+            answer = network.answers[part].of(network.decoders[part].of(x))
+            torch.testing.assert_close(getattr(found, part), answer)
+
+
+def test_initial_weights_have_a_variance_of_one_over_the_inputs() -> None:
+    """40,000 of them: the standard error of their deviation is a third of a percent, and the seed is fixed."""
+    weights = mlp.MLP([100], [400], 0, "test").weights[0].detach()
+    assert float(weights.std()) == pytest.approx(100**-0.5, rel=0.02)
 
 
 def test_a_block_is_not_invariant_to_what_it_should_see() -> None:
@@ -308,7 +327,7 @@ class Product(torch.nn.Module):
 
 
 @given(graphs)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 def test_convolution_is_attention_is_message_passing(drawn: tuple[int, int, int]) -> None:
     """With the weights constructed: attention that reads c_ij alone convolves; messages may be products."""
     graph, topology = random_graph(*drawn)
@@ -326,7 +345,7 @@ def test_convolution_is_attention_is_message_passing(drawn: tuple[int, int, int]
 
 
 @given(graphs)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 def test_the_non_local_block_is_message_passing(drawn: tuple[int, int, int]) -> None:
     """Softmax attention: send exp(score) times the value and exp(score), add up, divide (Figure 4 d)."""
     graph, topology = random_graph(*drawn)
@@ -340,7 +359,7 @@ def test_the_non_local_block_is_message_passing(drawn: tuple[int, int, int]) -> 
 
 def test_containments_are_strict() -> None:
     """A convolution cannot see its receiver when it weighs a sender: attention can."""
-    x = torch.randn(1, 3, 4, dtype=torch.float64)
+    x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     topology = Incidence(torch.tensor([0, 0]), torch.tensor([1, 2]), 3)
     c = torch.ones(1, 2, 1, dtype=torch.float64)
     attention, convolution = Attentional().double(), Convolution().double()

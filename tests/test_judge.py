@@ -17,7 +17,7 @@ from repro.evidence import Evidence
 from repro.judge import Verdict, judge
 from repro.junit import write_junit
 from repro.known_exceptions import excuse, known_exceptions
-from repro.plan import comparisons
+from repro.plan import claim_arms, comparisons, setting_hash
 from repro.records import Record
 from repro.statistics import ALPHA, Outcome, Published, judge_value
 from repro.words import interval, number, tally
@@ -108,6 +108,12 @@ def test_no_side_is_better_where_the_ledger_does_not_say(toy) -> None:
     assert [one(toy, "V1", train(toy, mean)).outcome for mean in (70.0, 90.0)] == ["contradicted"] * 2
 
 
+def test_a_baseline_that_is_better_than_printed_is_no_success_of_the_paper(toy) -> None:
+    toy.edit("    published: {value: 80.0}\n", "    published: {value: 80.0}\n    baseline: true\n")
+    outcomes = [one(toy, "V1", train(toy, mean)).outcome for mean in (70.0, 80.0, 90.0)]
+    assert outcomes == ["contradicted", "reproduced", "contradicted"]
+
+
 def test_value_at_one_index(toy) -> None:
     toy.edit(
         "  - id: C1\n",
@@ -178,6 +184,16 @@ def test_threshold(toy, mean: float, outcome: str) -> None:
     verdict = one(toy, "H1", train(toy, mean))
     assert (verdict.outcome, verdict.published) == (outcome, 70.0)
     assert verdict.measured == pytest.approx(mean)
+
+
+def test_an_interval_of_folds_is_wider_by_what_they_share(toy) -> None:
+    """Of five folds: √(1/5 + 1/4) for √(1/5)."""
+    seeds = one(toy, "H1", train(toy, 80.0)).interval
+    toy.edit("    function: experiments.train\n", "    function: experiments.train\n    folds: 5\n")
+    folds = one(toy, "H1", train(toy, 80.0)).interval
+    assert seeds is not None
+    assert folds is not None
+    assert folds[1] - folds[0] == pytest.approx(1.5 * (seeds[1] - seeds[0]))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +278,16 @@ def test_audit(toy, found: float, rounding: float, outcome: str) -> None:
     verdict = one(toy, "A1", counting(toy, (found, 0)))
     assert (verdict.outcome, verdict.published, verdict.measured, verdict.n) == (outcome, 12.0, found, 1)
     assert "printed 12" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("found", "outcome"), [(12.35, "reproduced"), (12.36, "contradicted")])
+def test_an_audit_allows_for_the_rounding_of_what_it_is_recomputed_from(
+    toy, found: float, outcome: str
+) -> None:
+    toy.edit("published: {value: 12}", "published: {value: 12, rounding: 0.05}\n    inputs: 0.3")
+    verdict = one(toy, "A1", counting(toy, (found, 0)))
+    assert verdict.outcome == outcome
+    assert ("can move it by 0.3" in verdict.reasons[0]) == (outcome == "reproduced")
 
 
 def test_audit_whose_runs_disagree_is_an_error(toy) -> None:
@@ -500,6 +526,16 @@ def test_a_control_with_one_value_in_all_runs_is_told_by_its_side(
     assert not any("not shown to fail" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(("value", "outcome"), [(83.4, "reproduced"), (83.6, "contradicted")])
+def test_a_control_with_one_value_in_all_runs_is_given_the_printed_rounding(
+    toy, value: float, outcome: str
+) -> None:
+    """What is printed as 80 may be 80.5, and 83.4 is within 3 of that."""
+    toy.edit("published: {value: 80.0}\n", "published: {value: 80.0, rounding: 0.5}\n")
+    verdict = one(toy, "V1", train(toy, 80.0) + train(toy, value, scale=0.0, labels="shuffled"))
+    assert verdict.controls == {"shuffled": outcome}
+
+
 @pytest.mark.parametrize(("ahead", "outcome"), [(2.0, "reproduced"), (0.0, "contradicted")])
 def test_an_ordering_whose_control_has_one_difference_in_all_runs(toy, ahead: float, outcome: str) -> None:
     toy.edit(
@@ -561,6 +597,17 @@ def test_a_control_that_was_not_run_is_told(toy) -> None:
     assert verdict.controls == {}
 
 
+def test_a_control_a_run_of_which_failed_is_an_error(toy) -> None:
+    """The seeds that did not fail are no fair sample of the control either."""
+    claim = toy.ledger.claim("V1")
+    (arm,) = claim_arms(toy.ledger, claim, "quick", toy.ledger.controls["shuffled"].set)
+    note = {"state": "failed", "message": "no memory", "seeds": [4]}
+    records = train(toy, 80.0) + train(toy, 50.0, 4, labels="shuffled")
+    verdict = toy.judge(records, problems={f"train/{setting_hash(arm.setting)}": note})["V1"]
+    assert verdict.outcome == "error"
+    assert "no memory" in verdict.reasons[0]
+
+
 def test_a_broken_control_is_an_error(toy) -> None:
     control = train(toy, 50.0, labels="shuffled")
     control[0].rows[0]["accuracy"] = NAN
@@ -603,6 +650,18 @@ def test_certain_claims_of_a_table_stay(toy) -> None:
     assert {verdicts[f"T1-{row}-{column}"].outcome for row in "ab" for column in ("low", "high")} == {
         "reproduced"
     }
+
+
+def test_the_strictest_level_of_a_family_counts_for_all_its_claims(toy) -> None:
+    """Growing runs of one experiment until they settle something is a choice that the whole family may profit from."""
+    for claim in ("    bound: 70.0\n", "    slope: 1.0\n"):
+        toy.edit(claim, f"{claim}    family: both\n")
+    records = train(toy, 71.0) + growth(toy, 1.0)  # p = 0.0024 of H1, next to nothing of S1
+    fixed, grown = toy.judge(records), toy.judge(records, levels={"growth": 0.001})
+    assert fixed["H1"].p_equivalence is not None
+    assert 0.001 < fixed["H1"].p_equivalence < 0.025
+    assert [fixed[c].outcome for c in ("H1", "S1")] == ["reproduced", "reproduced"]
+    assert [grown[c].outcome for c in ("H1", "S1")] == ["inconclusive", "reproduced"]
 
 
 def test_a_claim_without_family_is_not_corrected(toy) -> None:
@@ -817,7 +876,7 @@ def test_numbers_in_words(value: float | None, unit: str, text: str) -> None:
         ((80.123, 81.456), "[80.12, 81.46]"),
         ((1.0, 1.0), "[1.00, 1.00]"),
         ((0.00123, 0.00134), "[0.001230, 0.001340]"),
-        ((-INF, INF), "[-inf, inf]"),
+        ((-INF, INF), ""),  # of one run
     ],
 )
 def test_intervals_in_words(ends: tuple[float, float] | None, text: str) -> None:

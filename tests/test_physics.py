@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -182,6 +183,12 @@ def test_balls_start_apart_and_inside(count: int) -> None:
     assert bool((x <= scene.box.unsqueeze(-2) - r.unsqueeze(-1)).all())
 
 
+def test_balls_fly_in_all_directions() -> None:
+    """1,200 numbers, uniform between -5 and 5: their mean within five standard errors of zero; the seed is fixed."""
+    v = balls.sample(torch.tensor([0]), "test", 100, 6).start.v
+    assert float(v.mean()) == pytest.approx(0, abs=5 * 5 / 3**0.5 / v.numel() ** 0.5)
+
+
 def test_balls_collide_rarely() -> None:
     """The paper says that a ball collides on less than 1 % of a scene's 1000 steps; here on the average over balls."""
     scene = balls.sample(SEEDS, "test", 50, 6)
@@ -227,6 +234,22 @@ def test_pinned_ends_stay_and_masses_stay_out_of_the_circle() -> None:
     assert float((depth.amax((0, -1)) > 0).double().mean()) > 0.3, "some strings do hit their circle"
 
 
+@pytest.mark.parametrize("restitution", [0.0, 0.4, 1.0])
+def test_a_mass_leaves_the_circle_with_its_restitution(restitution: float) -> None:
+    """The first of two masses flies into a circle of radius 0.3 with speed 1; no spring pulls, no gravity."""
+    zero = torch.zeros(1, 1, dtype=F64)
+    start = State(doubles([[[0.0, 0.299], [0.0, 0.499]]]), doubles([[[0.0, -1.0], [0.0, -1.0]]]))
+    scene = string.sample(torch.tensor([0]), "test", 1, 2, 0)._replace(
+        start=start,
+        centre=zero[..., None].expand(1, 1, 2),
+        radius=zero + 0.3,
+        restitution=zero + restitution,
+        gravity=zero,
+    )
+    v = string.simulate(scene, 1).v[1, 0, 0, 0]
+    assert v.tolist() == pytest.approx([0.0, restitution])
+
+
 def test_potential_energy_of_the_string_is_what_the_springs_and_gravity_do() -> None:
     scene = string.sample(torch.tensor([0]), "test", 2, 5, 0)
     noise = torch.linspace(-0.1, 0.1, 20, dtype=F64).view(1, 2, 5, 2)
@@ -249,6 +272,15 @@ def test_the_chain_starts_at_its_rest_lengths_and_only_gravity_moves_it() -> Non
     assert float(a[..., (0, -1), :].abs().max()) == 0
     still = mass_spring.sample(SEEDS, "test", 8, 6, (0.2, 1.0), gravity=False)
     assert float((mass_spring.simulate(still).x - still.start.x).abs().max()) == 0
+
+
+def test_what_differs_between_chains_is_drawn_independently() -> None:
+    """Correlations over 400 chains within five standard errors of zero; the seed is fixed."""
+    chain = mass_spring.sample(torch.tensor([0]), "test", 400, 4, (0.2, 1.0))
+    x = chain.start.x[0]
+    spacing = x[:, 1:, 0].diff(dim=-1).mean(-1)
+    drawn = np.stack([chain.gravity[0], spacing, chain.stiffness[0, :, 0, 0], x[:, 0, 1]])
+    assert np.abs(np.corrcoef(drawn) - np.eye(4)).max() < 5 / 400**0.5
 
 
 def test_one_mass_between_two_stretched_springs_oscillates_with_the_known_frequency() -> None:
@@ -342,6 +374,26 @@ def test_an_episode_is_the_same_among_others(swimmers: swimmer.Episodes) -> None
     assert torch.equal(alone.x[0], swimmers.x[0])
     other = swimmer.simulate(6, 1, 40, seed=1, stream="test")
     assert not torch.equal(other.x[0], swimmers.x[0])
+
+
+def test_actions_pass_linearly_from_one_value_to_the_next() -> None:
+    signal = swimmer.actions(torch.tensor([3]), 2 * swimmer.KNOT + 1, 1)[0, :, 0]
+    bends = signal[:-1].view(2, swimmer.KNOT).diff(dim=1).diff(dim=1)
+    torch.testing.assert_close(bends, torch.zeros_like(bends))
+    assert float(signal[: swimmer.KNOT].std()) > 0.01
+
+
+def test_an_action_moves_the_next_state_and_none_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dm_control")
+    still = torch.zeros(1, 6, 3, dtype=F64)
+    pushed = still.clone()
+    pushed[0, 3] = 1.0
+    paths = []
+    for control in (still, pushed):
+        monkeypatch.setattr(swimmer, "actions", lambda *_, control=control: control)
+        paths.append(swimmer.simulate(4, 1, 6, 0, "t").omega[0])
+    differ = (paths[0] - paths[1]).abs().amax(-1) > 0
+    assert differ.tolist() == [False] * 4 + [True] * 3
 
 
 def test_joint_limits_can_be_held_fixed() -> None:

@@ -20,9 +20,12 @@ def test_rows_are_read_and_added_up() -> None:
     assert not add_up(rows[:0], INDEX[:0], 4).any()
 
 
+def draw(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(shape[0]), dtype=dtype)
+
+
 def test_each_is_the_others_gradient() -> None:
-    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
-    rows = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    x, rows = (draw(n, 3, dtype=torch.float64).requires_grad_() for n in (4, 5))
     assert torch.autograd.gradcheck(lambda x: take(x, INDEX), x)
     assert torch.autograd.gradcheck(lambda rows: add_up(rows, INDEX, 4), rows)
 
@@ -34,8 +37,8 @@ def test_every_seed_reads_its_own_rows_by_its_own_numbers(x_dim: int | None, ind
             parts[0] if dim is None else torch.stack(parts, dim).requires_grad_(parts[0].is_floating_point())
         )
 
-    xs, indices = [torch.randn(4, 3), torch.randn(4, 3)], [INDEX, INDEX.flip(0)]
-    rows = [torch.randn(5, 3), torch.randn(5, 3)]
+    xs, indices = list(draw(2, 4, 3)), [INDEX, INDEX.flip(0)]
+    rows = list(draw(2, 5, 3))
     x, index, r = stacked(xs, x_dim), stacked(indices, index_dim), stacked(rows, x_dim)
     dims = (x_dim, index_dim)
     taken = vmap(take, in_dims=dims)(x, index)
@@ -46,7 +49,7 @@ def test_every_seed_reads_its_own_rows_by_its_own_numbers(x_dim: int | None, ind
         alone = add_up(rows[s if x_dim is not None else 0], own[1][s], 4)
         assert torch.equal(added[s], alone)
     if x_dim is not None:
-        weights = torch.randn_like(taken)
+        weights = draw(*taken.shape)
         (taken * weights).sum().backward()
         for s in range(2):
             assert torch.equal(x.grad.select(x_dim, s), add_up(weights[s], own[1][s], 4))

@@ -13,18 +13,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from repro import records as writing
 from repro import run as running
+from repro.claims import Tier
 from repro.context import MEMORY_LIMIT, Context, available_memory
 from repro.errors import LedgerError
 from repro.plan import jobs, setting_hash
 from repro.progress import Bar
-from repro.records import Record, problems_file, read_folder, read_problems, read_record
+from repro.records import problems_file, read_folder, read_problems, read_record
 from repro.run import _identity, forget_unfinished, memory, run
 
 # A run of the toy's quick tier in a process of its own, without torch. Arguments: project, folder, and perhaps
@@ -218,6 +225,32 @@ def test_a_record_has_its_provenance(toy) -> None:
     assert one.seconds >= 0
 
 
+def test_the_time_of_a_seed_does_not_hold_those_before_it(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by a second whenever it is looked at."""
+    clock = SimpleNamespace(perf_counter=partial(next, count(0.0, 1.0)), time=time.time)
+    monkeypatch.setattr(running, "time", clock)
+    toy.run("quick", "growth")
+    records, _ = read_folder(toy.folder, "toy")
+    assert [record.seconds for record in records] == [1.0] * 3
+
+
+@pytest.mark.parametrize(("tier", "alone"), [("smoke", False), ("quick", True)])
+def test_what_measures_time_runs_alone_but_for_a_smoke_run(
+    toy, tier: Tier, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.edit("    index: size\n", "    index: size\n    alone: true\n")
+    asked: list[bool] = []
+
+    def turn(alone: bool, waiting: Callable[[], None]) -> nullcontext[None]:
+        asked.append(alone)
+        return nullcontext()
+
+    monkeypatch.setattr(running, "turn", turn)
+    toy.run(tier, "growth")
+    toy.run(tier, "counting")
+    assert asked == [alone, False]
+
+
 # ------------------------------------------------------------------ killed
 
 
@@ -340,16 +373,14 @@ def test_a_chunk_whose_writing_fails_leaves_nothing_of_itself(toy, monkeypatch: 
         "        noise = np.random.default_rng([seed, s",
         "experiments.py",
     )
-    write, count = running.write_record, 0
+    write, records = writing.write_atomically, count()
 
-    def full_disk(folder: Path, record: Record) -> Path:
-        nonlocal count
-        count += 1
-        if count == 4:
-            raise OSError(errno.ENOSPC, "No space left on device", str(folder))
-        return write(folder, record)
+    def full_disk(path: Path, content: bytes) -> None:
+        if path.suffix == ".new" and next(records) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
 
-    monkeypatch.setattr(running, "write_record", full_disk)
+    monkeypatch.setattr(writing, "write_atomically", full_disk)
     outcome = toy.run("quick", "train")
     ((name, message),) = outcome.failed.items()
     assert "No space left" in message

@@ -97,6 +97,11 @@ def test_seeds_are_added_until_a_claim_is_settled(toy) -> None:
     assert again.verdicts == found.verdicts
 
 
+def test_growing_notes_at_which_level_its_runs_are_to_be_judged(toy) -> None:
+    grow(toy, toy.progress, claim_id="H1")
+    assert read_levels(toy.folder, "toy") == {"train": LEVEL}
+
+
 def test_every_claim_can_be_asked_for_and_what_is_settled_gets_no_more(toy) -> None:
     found = grow(toy, toy.progress, only="train")
     assert {v.claim for v in found.verdicts} == {

@@ -13,13 +13,17 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pytest
 
-from repro.plan import jobs, resolve
-from repro.records import write_parquet
+from repro.evidence import Evidence
+from repro.plan import arm, jobs, resolve
+from repro.project import Project
+from repro.records import Record, read_folder, write_parquet
 from repro.report.badges import message
 from repro.report.changes import Change, compare, since_last_build
+from repro.report.figures import mean_curve
 from repro.report.notebook import Report
 from repro.report.seeds import Distribution, distribution, drawing, ratio_ticks, ticks
 from repro.report.site import write_site
+from repro.report.sizes import _panels
 
 EVIL = '<script>alert("x")</script>'
 
@@ -302,7 +306,10 @@ def test_badges(built: Path, toy) -> None:
     verdicts = [v for v in toy.verdicts().values() if v.claim in own]
     assert len(verdicts) < len(toy.verdicts()), "checks of ours are none of the paper's"
     held = sum(v.outcome in ("reproduced", "better") for v in verdicts)
-    assert badge["message"].startswith(f"{held} of {len(verdicts)} claims hold")
+    against = sum(v.outcome == "contradicted" for v in verdicts)
+    said = f"{held} hold" + (f", {against} contradicted" if against else "")
+    rest = len(verdicts) - held - against
+    assert badge["message"] == said + (f", {rest} open" if rest else "")
     assert message([]) == ("nothing settled", "#666666")
 
 
@@ -348,3 +355,76 @@ def test_generalisation_in_size_is_drawn(toy) -> None:
     assert sum(a.get("class") == "dot" for a in page.all("circle")) == 32
     assert "size 16, power 1.5" in page.text
     assert "size 16" in page.text
+
+
+def records(toy) -> list[Record]:
+    return read_folder(toy.folder, "toy")[0]
+
+
+def test_bands_of_folds_are_as_wide_as_their_intervals(toy) -> None:
+    """Folds share training data: an interval that takes them for independent is too narrow."""
+    toy.run("full", "growth")
+    of = arm(toy.ledger, "growth", {"power": 1.0})
+    _, _, free = mean_curve(Evidence(toy.ledger, records(toy)), of, "cost")
+    toy.edit("    function: experiments.growth\n", "    function: experiments.growth\n    folds: 4\n")
+    _, _, folds = mean_curve(Evidence(toy.ledger, records(toy)), of, "cost")
+    (low, high), (a, b) = free[-1], folds[-1]
+    assert (b - a) / (high - low) == pytest.approx(((1 / 4 + 1 / 3) / (1 / 4)) ** 0.5)
+
+
+def test_a_run_without_a_number_leaves_a_gap_in_the_curve(toy) -> None:
+    """Without it the mean would be that of the runs that went well."""
+    toy.run("full", "growth")
+    every = records(toy)
+    of = arm(toy.ledger, "growth", {"power": 1.0})
+    evidence = Evidence(toy.ledger, every)
+    evidence.of(of)[0].rows[1]["cost"] = float("nan")
+    xs, means, ends = mean_curve(evidence, of, "cost")
+    assert np.isnan(means).tolist() == [x == xs[1] for x in xs]
+    assert np.isnan(ends[1]).all()
+
+
+def test_a_page_says_why_its_figures_are_missing(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("1 of 10 values are not <finite>.")
+
+    monkeypatch.setattr(Project, "function", lambda *_: broken)
+    assert "1 of 10 values are not &lt;finite&gt;." in Report("toy", toy.project).figures()
+
+
+def test_pages_of_papers_and_reviews_that_are_gone_are_removed(built: Path, toy) -> None:
+    (built / "weekly").mkdir(exist_ok=True)
+    gone = [built / "old.html", built / "badges" / "old.svg", built / "weekly" / "2020-W01.html"]
+    for path in gone:
+        path.write_text("x")
+    write_site(toy.project)
+    assert not any(path.exists() for path in gone)
+    assert (built / "index.html").exists()
+    assert (built / "badges" / "toy.svg").exists()
+
+
+def test_two_references_of_one_arm_have_a_name_each(toy) -> None:
+    """Else two dashed curves of one colour contradict each other, and nobody can tell which is which."""
+    one = (
+        GENERALISATION.removesuffix("  - id: P1\n")
+        .replace("relative_to: training_sizes", "relative_to: same_size\n    same_size: {power: 1.0}")
+        .replace("    survives: [{power: 1.5}]\n", "")
+    )
+    other = one.replace("G1", "G2").replace("same_size: {power: 1.0}", "same_size: {power: 1.5}")
+    toy.edit("  - id: P1\n", f"{one}{other}  - id: P1\n")
+    toy.run("full", "growth")
+    (panel,) = _panels(toy.ledger, Evidence(toy.ledger, records(toy)))
+    assert [(c.name, c.same_size) for c in panel.curves] == [
+        ("the model itself", False),
+        ("the model itself", True),
+        ("trained at each size, power 1.5", True),
+    ]
+
+
+def test_a_check_of_ours_asks_and_does_not_claim(toy) -> None:
+    toy.edit("    anchor: {place: page 1, evidence: paper}", "    anchor: {place: page 1, evidence: ours}")
+    toy.run("full")
+    write_site(toy.project)
+    text = Page(toy.project.site / "toy" / "V1.html").text
+    assert "asked for: " in text
+    assert "claimed: " not in text

@@ -132,7 +132,7 @@ def test_on_the_margin_each_error_stays_at_alpha_in_every_cell() -> None:
         wrong = np.array(rates(judged(replace(claim, at=rng.choice([-1.0, 1.0])), rng, trials)))
         assert wrong.max() <= bound, (claim, wrong, bound)
         total += wrong / len(BOUNDARY)
-    assert total.max() <= ALPHA
+    assert total.max() <= allowed(trials * len(BOUNDARY), 2)
 
 
 def test_both_departures_from_the_textbook_are_needed(monkeypatch) -> None:
@@ -173,8 +173,8 @@ def test_over_a_mix_of_claims_each_error_stays_below_alpha() -> None:
             tally.update(not_outside=24, false_outside=round(24 * outside))
         tally.update(claims=24, decided=round(24 * (reproduced + outside)))
     assert tally["claims"] >= 10_000
-    assert tally["false_reproduced"] <= ALPHA * tally["not_inside"]
-    assert tally["false_outside"] <= ALPHA * tally["not_outside"]
+    for wrong, of in (("false_reproduced", "not_inside"), ("false_outside", "not_outside")):
+        assert tally[wrong] / tally[of] <= allowed(tally[of], 2)
     assert tally["decided"] > 0.15 * tally["claims"]  # it does not keep its promise by saying nothing
 
 
@@ -221,9 +221,9 @@ def test_differences_are_calibrated_at_the_bound(n: int) -> None:
     rng, trials = np.random.default_rng(n), 800
     a, noise = rng.normal(size=(trials, n)), rng.normal(size=(trials, n))
     equal = [s.judge_difference(x, x + 0.3 * e - 0.2, at_least=0.2) for x, e in zip(a, noise, strict=True)]
-    assert max(rates(equal)) <= allowed(trials, 10)
+    assert max(rates(equal)) <= allowed(trials, 15)
     larger = [s.judge_difference(x, x + 0.3 * e - 0.2) for x, e in zip(a, noise, strict=True)]
-    assert rates(larger)[1] <= ALPHA
+    assert rates(larger)[1] <= allowed(trials, 15)
     assert rates(larger)[0] > (0.85 if n >= 20 else 0.05)
 
 
@@ -258,6 +258,22 @@ def test_interval_by_hand() -> None:
     assert (e.low, e.high) == pytest.approx((3 - 1.5074, 3 + 1.5074), abs=1e-4)
     assert s.mean_interval(X, 0.95).high == pytest.approx(stats.t.interval(0.95, 4, 3, np.sqrt(0.5))[1])
     assert s.mean_interval([2.0]).low == -np.inf
+
+
+def test_folds_that_share_training_data_have_a_wider_interval() -> None:
+    """Five folds: a test set is a quarter of a training set, and se = s √(1/5 + 1/4)."""
+    e = s.mean_interval(X, overlap=0.25)
+    assert e.se == pytest.approx(np.sqrt(2.5) * np.sqrt(1 / 5 + 1 / 4))
+    assert e.high - e.value == pytest.approx(stats.t.isf(0.05, 4) * e.se)
+
+
+def test_what_folds_share_is_not_taken_away_by_more_of_them() -> None:
+    """At a distance of 0.5 independent runs would settle it; folds keep an error of s / 2 = 0.8 however many."""
+    alone, folds = (s.judge_threshold(X, 2.5, "above", overlap) for overlap in (0.0, 0.25))
+    assert alone.outcome is folds.outcome is Outcome.inconclusive
+    assert alone.seeds_needed is not None
+    assert folds.seeds_needed is None
+    assert any("what more runs of ours cannot reduce" in reason for reason in folds.reasons)
 
 
 @pytest.mark.parametrize(
@@ -532,6 +548,13 @@ def test_ordering_needs_all_and_names_the_others() -> None:
     assert (once.outcome, once.p_equivalence, once.n) == (Outcome.inconclusive, None, 1)
 
 
+def test_an_ordering_needs_the_seeds_of_its_most_open_comparison() -> None:
+    near, nearer = (X - 2.0, 0 * X, 0.0), (X - 2.5, 0 * X, 0.0)  # ahead by 1 and by a half, each open
+    few, many = (s.judge_difference(*pair).seeds_needed for pair in (near, nearer))
+    assert few < many
+    assert s.judge_ordering({"near": near, "nearer": nearer}).seeds_needed == many
+
+
 def test_slope_as_polyfit() -> None:
     rng, sizes = np.random.default_rng(8), np.array([100.0, 200.0, 400.0, 1000.0])
     values = 3 * sizes**1.5 * np.exp(rng.normal(0, 0.05, (12, 4)))
@@ -545,6 +568,16 @@ def test_slope_as_polyfit() -> None:
     assert (
         curves.judge_slope(sizes, flat, 0.0, 0.1).outcome is Outcome.inconclusive
     )  # no seed changes the slope
+
+
+def test_slopes_of_folds_are_judged_with_what_the_folds_share() -> None:
+    rng, sizes = np.random.default_rng(8), np.array([100.0, 200.0, 400.0, 1000.0])
+    values = 3 * sizes**1.5 * np.exp(rng.normal(0, 0.05, (12, 4)))
+    slopes = [np.polyfit(np.log(sizes), np.log(v), 1)[0] for v in values]
+    alone, folds = (curves.judge_slope(sizes, values, 1.5, 0.05, overlap) for overlap in (0.0, 0.25))
+    by_hand = s.judge_value(slopes, Published(1.5), 0.05, None, overlap=0.25)
+    assert folds.p_equivalence == pytest.approx(by_hand.p_equivalence)
+    assert folds.p_equivalence > 10 * alone.p_equivalence
 
 
 def test_a_mean_slope_says_how_much_the_slope_changes() -> None:

@@ -118,6 +118,52 @@ def test_a_belief_is_judged_like_a_claim(path: Path, run_toy) -> None:
     assert "Of 12 claims" in block(path.read_text(), "found toy"), "the paper's claims stay the paper's"
 
 
+@pytest.mark.parametrize("indent", ["  ", "- ", "  - "])
+def test_a_belief_may_be_indented_or_stand_in_a_list(path: Path, run_toy, indent: str) -> None:
+    lines = BELIEF.strip().splitlines()
+    believing(path, "\n".join([indent + lines[0], *(" " * len(indent) + line for line in lines[1:])]))
+    weekly.build(run_toy.project, WEEK)
+    assert (
+        block(path.read_text(), "beliefs toy").strip().startswith("- ✓ **reproduced**: “It is above 75 %.”")
+    )
+
+
+def test_a_belief_below_a_papers_heading_is_that_papers(path: Path, run_toy) -> None:
+    path.write_text(
+        path.read_text().replace(weekly.begin("citation toy"), BELIEF + weekly.begin("citation toy"))
+    )
+    weekly.build(run_toy.project, WEEK)
+    assert "It is above 75 %" in block(path.read_text(), "beliefs toy")
+
+
+@pytest.mark.parametrize(
+    ("belief", "words"),
+    [
+        (BELIEF.replace("```yaml", "```"), "write that after its fence"),
+        (BELIEF.replace("believe:", "believes:"), "believes"),
+    ],
+)
+def test_a_belief_that_nobody_would_judge_is_refused(path: Path, run_toy, belief: str, words: str) -> None:
+    believing(path, belief)
+    with pytest.raises(ReproError, match=words):
+        weekly.build(run_toy.project, WEEK)
+
+
+def test_a_belief_about_no_paper_is_refused(path: Path, run_toy) -> None:
+    path.write_text(path.read_text().replace("## What changed", f"{BELIEF}\n## What changed"))
+    with pytest.raises(ReproError, match="belongs to no paper"):
+        weekly.build(run_toy.project, WEEK)
+
+
+def test_prose_after_a_comments_beginning_in_code_is_shown(path: Path, run_toy) -> None:
+    path.write_text(
+        path.read_text() + "\nA lone `<!--` begins a comment. This is read.\n\n<!-- not this -->\n"
+    )
+    page = Page(weekly.build(run_toy.project, WEEK))
+    assert "This is read." in page.text
+    assert "not this" not in page.text
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -154,8 +200,10 @@ def test_what_changed_since_last_week(path: Path, run_toy) -> None:
     assert "claims have new numbers" in text
     assert "since 2026-W08" in text
     assert "first review" in block(path.read_text(), "changes"), "the earlier one is as it was"
-    weekly.build(run_toy.project, WEEK)
-    assert "first review" in block(path.read_text(), "changes"), "it looks back, never forward"
+    before = files(run_toy)
+    with pytest.raises(ReproError, match="2026-W09 is built already"):
+        weekly.build(run_toy.project, WEEK)
+    assert files(run_toy) == before, "history is not rewritten"
 
 
 def test_stale_records_and_drift_are_told(path: Path, run_toy) -> None:

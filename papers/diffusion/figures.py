@@ -67,6 +67,20 @@ def _source(sources: Sources, experiment: str) -> tuple[str, list[Rows]]:
     return "", []
 
 
+def _training(evidence: Evidence, experiment: str) -> str:
+    """Say how much training is drawn, beside the full protocol's."""
+    found = recorded_arm(evidence, experiment, {})
+    protocol = evidence.ledger.experiments[experiment].setting
+    if found is None or found.setting == protocol:
+        return "Trained in full."
+    told = [
+        f"{found.setting[key]:,} {what} (full tier: {protocol[key]:,})"
+        for key, what in (("steps", "updates"), ("T", "time steps"))
+        if found.setting[key] != protocol[key]
+    ]
+    return f"Reduced: {', '.join(told) or 'see the ledger'}; what is seen here is of that."
+
+
 def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
     """Yield the figures that the records allow."""
     yield from _bounds(sources, verdicts)
@@ -302,7 +316,8 @@ def _dead_leaves(sources: Sources) -> Iterator[Drawn]:
         "Dead leaves: denoising, inpainting, samples",
         "Rows of images: original, noised, denoised, masked, inpainted, and an unrelated sample",
         f"A small model trained on images of side 16, applied at side {side} ({source} records, one seed per row). "
-        "Noise of the data's own variance. The paper denoises CIFAR-10 and inpaints bark.",
+        f"{_training(sources[source], 'dead_leaves_posterior')} Noise of the data's own variance. The paper denoises "
+        "CIFAR-10 and inpaints bark.",
     )
 
 
@@ -323,8 +338,8 @@ def _pictures(sources: Sources) -> Iterator[Drawn]:
             fig,
             f"{title}: data, denoising, inpainting, samples",
             "Rows of images: original, noised, denoised, masked, inpainted, and an unrelated sample",
-            f"Originals are test images. {source.capitalize()} records, one seed; the quick tier trains for seconds, "
-            f"and its samples show that. Parzen estimates of the seeds' samples: {parzen} bits.",
+            f"Originals are test images. {source.capitalize()} records, one seed. "
+            f"{_training(sources[source], experiment)} Parzen estimates of the seeds' samples: {parzen} bits.",
         )
 
 

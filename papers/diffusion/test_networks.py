@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import pi
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from papers.diffusion.processes import (
     Gaussian,
 )
 from papers.diffusion.sets import dead_leaves, heartbeats, spiral, swiss_roll
+from papers.diffusion.training import adam
 from repro import randomness
 from repro.context import Context
 from repro.data.fetch import require
@@ -115,6 +117,21 @@ def test_training_raises_the_bound_and_moves_learned_rates_only() -> None:
     assert torch.equal(before.first, after.first)
     fixed = swiss.train({**SWISS, "schedule": "fixed"}, [0], HERE)
     assert torch.equal(fixed.logits, swiss.Model({**SWISS, "schedule": "fixed"}, [0]).logits)
+
+
+def test_the_learning_rate_falls_to_nothing_in_the_second_half() -> None:
+    """Where every gradient is 1, a step of Adam is the learning rate itself."""
+    w = torch.zeros(1, requires_grad=True)
+    seen: list[float] = []
+
+    def loss(step: int) -> torch.Tensor:
+        seen.append(float(w.detach()))
+        return w
+
+    adam([w], loss, 8, 0.1, HERE)
+    seen.append(float(w.detach()))
+    steps = -np.diff(seen) / 0.1
+    assert steps.tolist() == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25], abs=1e-4)
 
 
 def test_other_means_and_bumps_are_those_of_the_released_code() -> None:
@@ -225,6 +242,37 @@ def test_the_cap_is_that_of_the_first_rate_in_use(schedule: str) -> None:
     first = float(model.process().betas[0, 0].detach())
     assert (first == pytest.approx(setting["first_beta"], rel=1e-6)) == (schedule != "released_code")
     assert row["cap"] == pytest.approx(swiss.cap(first, 3)[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("above", [1.0, -1.0])
+def test_what_is_over_the_cap_is_what_exceeds_it(above: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In standard errors of both; and the bound is that of points which no training draws."""
+    model, asked = swiss.Model(SWISS, [3]), []
+    top, error = swiss.cap(round(float(model.first[0, 0]), 12), 3)
+
+    def pretended(draws: int, stream: str, i: int) -> bound.Bound:
+        asked.append(stream)
+        return bound.Bound(torch.tensor([top + above]), torch.tensor([0.1]))
+
+    monkeypatch.setattr(model, "bound", pretended)
+    (row,) = swiss.measures(model, SWISS)
+    over = max(0.0, above) / (0.1**2 + error**2) ** 0.5
+    assert row["over_cap"] == pytest.approx(over, rel=1e-4)
+    assert "train" not in asked
+
+
+def test_the_bound_on_dead_leaves_is_that_of_test_images(
+    few_leaves: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked, load = leaves.train(LEAVES, [0], 16, few_leaves, few_leaves.tick), [], leaves_set.load
+
+    def spy(root: Path, split: str, *rest: Any) -> torch.Tensor:
+        asked.append(split)
+        return load(root, split, *rest)
+
+    monkeypatch.setattr(leaves_set, "load", spy)
+    leaves.per_pixel(model, LEAVES, 16, [0], few_leaves)
+    assert asked == ["test"]
 
 
 def test_heartbeats() -> None:

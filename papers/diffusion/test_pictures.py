@@ -14,7 +14,7 @@ from papers.diffusion import (
     pictures,
 )
 from papers.diffusion.conftest import HERE, PICTURES, batch, one
-from papers.diffusion.parzen import log_likelihood
+from papers.diffusion.parzen import WIDTHS, estimate, log_likelihood
 from repro.data.cifar10 import RECORD, read_batch
 from repro.data.mnist import read_idx
 from repro.errors import DataCorrupt, DataUnavailable
@@ -24,12 +24,20 @@ from repro.project import find_project
 
 
 def test_parzen_estimate_is_the_log_of_a_mean() -> None:
-    points, samples = torch.rand(3, 4), torch.rand(5, 4)
+    points, samples = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)).split([3, 5])
     found = log_likelihood(points, samples, [0.3, 0.7])
     for row, width in zip(found, (0.3, 0.7), strict=True):
         for point, value in zip(points, row, strict=True):
             densities = [stats.norm.pdf(point.numpy(), s.numpy(), width).prod() for s in samples]
             assert float(value) == pytest.approx(log(np.mean(densities)), rel=1e-4, abs=1e-4)
+
+
+def test_the_parzen_window_is_chosen_on_held_out_images() -> None:
+    """The narrowest for images that lie where samples do, a wider one for others; whatever the test images are."""
+    samples = torch.zeros(20, 4)
+    near, far = samples + 0.02, samples + 2.0
+    assert estimate(samples, near, far, 0, 10, 10)["window"] == WIDTHS[0]
+    assert estimate(samples, far, near, 0, 10, 10)["window"] > WIDTHS[0]
 
 
 IDX = b"\0\0\x08\x02" + (2).to_bytes(4, "big") + (3).to_bytes(4, "big") + bytes(range(6))

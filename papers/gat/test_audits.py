@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -25,6 +25,7 @@ def row(function, **setting: object) -> dict[str, float]:
     return found
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(0, 100), SPREAD, st.floats(0, 100), SPREAD, st.integers(2, 100))
 def test_p_is_that_of_students_test(a: float, s: float, b: float, t: float, n: int) -> None:
     c = Compared(Runs(a, s, n), Runs(b, t, n))

@@ -12,7 +12,7 @@ from torch_geometric.nn import GATConv, GATv2Conv
 
 from papers.gat.conftest import SETTING, toy
 from papers.gat.model import GAT, Dropout, GraphAttention, citation_layers
-from papers.gat.training import build, propagation
+from papers.gat.training import Part, build, propagation
 from repro import randomness
 from repro.nn import attention
 from repro.nn.attention import Neighbourhoods, adjacency
@@ -213,6 +213,27 @@ def test_constant_attention_is_the_mean_over_the_neighbourhood() -> None:
     mean = torch.as_tensor(S.toarray() / S.toarray().sum(1, keepdims=True), dtype=torch.float32)
     expected = mean @ h @ layer.W.flatten(1)
     assert torch.allclose(layer(h, Neighbourhoods.from_scipy(S), None, NO_DROPOUT), expected, atol=1e-6)
+
+
+def test_initial_weights_fill_glorots_range() -> None:
+    """Uniform within √(6 / (in + out)) of each head: of 16,000 the largest is nearly that; the seed is fixed."""
+    layer = GraphAttention(100, 20, 8, True, "gat", randomness.key(0, "x"))
+    limit = (6 / (100 + 20)) ** 0.5
+    W = layer.W.detach()
+    assert float(W.abs().max()) == pytest.approx(limit, rel=1e-3)
+    assert float(W.std()) == pytest.approx(limit / 3**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("model", ["gat", "gatv2"])
+@pytest.mark.parametrize("share", [True, False])
+def test_what_some_nodes_need_predicts_them_as_the_whole_graph_does(model: str, share: bool) -> None:
+    graph = toy()
+    network = build({**SETTING, "model": model, "share_weights": share}, 12, 3, 4)
+    S = propagation(graph.adjacency, model)
+    whole = Neighbourhoods.from_scipy(S)
+    expected = network(SparseFeatures(SparseMatrix.from_scipy(graph.features)), [whole, whole])[graph.test]
+    part = Part.of(S, graph.features, graph.test, graph.labels[None], "cpu")
+    torch.testing.assert_close(network(part.X, part.graphs), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import elu
 
@@ -34,6 +34,9 @@ SETTING = {
     "batch": 2,
     "labels": "true",
 }
+
+
+steady = settings(deadline=None, derandomize=True)
 
 
 def ring(split: str, tissue: str, nodes: int) -> Structure:
@@ -185,6 +188,7 @@ def test_a_missing_archive_or_file_is_named(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ measures
 
 
+@steady
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_micro_f1_is_the_harmonic_mean_of_precision_and_recall(cells: list[tuple[bool, bool]]) -> None:
     predicted, true = torch.tensor(cells).T
@@ -196,6 +200,7 @@ def test_micro_f1_is_the_harmonic_mean_of_precision_and_recall(cells: list[tuple
     assert ppi.micro_f1(predicted, true) == pytest.approx(2 / (1 / precision + 1 / recall))
 
 
+@steady
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_the_best_constant_prediction_is_the_best_of_all(rows: list[list[bool]]) -> None:
     Y = torch.tensor(rows)
@@ -300,6 +305,18 @@ def test_the_weights_are_those_of_the_last_epoch_that_was_best_in_both(
     assert len(weights) == 7
     assert torch.equal(network.layers[0].W, weights[3])
     assert not torch.equal(weights[3], weights[6])
+
+
+def test_what_is_watched_are_the_validation_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def spy(network, graphs):
+        seen.append([len(g.X) for g in graphs])
+        return 1.0, 0.5
+
+    monkeypatch.setattr(ppi, "evaluate", spy)
+    ppi.train({**SETTING, "epochs": 1}, 0, ppi_data.synthetic(rings(), 0))
+    assert seen == [[50]], "nodes of the one ring for validation"
 
 
 def test_the_real_experiment_runs_on_the_archive(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papers.gat import experiments
+from papers.gat import experiments, training
 from papers.gat.conftest import SETTING, toy
 from papers.gat.stopping import OUTLASTS, RULES, LossOrAccuracy, Trajectory
 from papers.gat.training import build, trajectories
 from repro.context import Context
+from repro.data.planetoid import CitationGraph
 
 # ------------------------------------------------------------------ stopping
 
@@ -46,6 +50,7 @@ def test_the_weights_that_count() -> None:
         run.tested("released_code", 5, "last")
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(1, 6))
 def test_one_rule_outlasts_the_other(values: list[tuple[int, int]], patience: int) -> None:
     run = told(*(list(map(float, x)) for x in zip(*values, strict=True)))
@@ -84,6 +89,43 @@ def test_a_seed_does_not_depend_on_its_neighbours(model: str) -> None:
         alone = run([seed], model=model)[seed]
         assert torch.equal(alone.loss, together[seed].loss)
         assert torch.equal(alone.test.nan_to_num(-1), together[seed].test.nan_to_num(-1))
+
+
+def watched(graph: CitationGraph) -> torch.Tensor:
+    """The validation losses of three epochs."""
+    return dict(trajectories(graph, {**SETTING, "epochs": 3, "early_stopping": "none"}, [0]))[0].loss
+
+
+def test_test_nodes_do_not_enter_what_a_rule_watches() -> None:
+    graph = toy()
+    assert torch.equal(watched(graph), watched(replace(graph, test=graph.test[:10])))
+    assert not torch.equal(watched(graph), watched(replace(graph, val=graph.test, test=graph.val)))
+
+
+def test_features_count_by_their_share_of_a_row() -> None:
+    """Rows that are multiples by a power of two are the same to the last bit; other features are not."""
+    graph = toy()
+    times = sp.diags(2.0 ** (np.arange(graph.num_nodes) % 3))
+    scaled = replace(graph, features=sp.csr_matrix(times @ graph.features, dtype=np.float32))
+    assert torch.equal(watched(graph), watched(scaled))
+    other = replace(graph, features=sp.csr_matrix(graph.features[::-1]))
+    assert not torch.equal(watched(graph), watched(other))
+
+
+def test_every_epoch_drops_other_entries_at_each_of_six_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: set[tuple[str, int]] = set()
+    key = training.randomness.key
+
+    def spy(seeds, stream: str, step: int = 0) -> torch.Tensor:
+        drawn.add((stream, step))
+        return key(seeds, stream, step)
+
+    monkeypatch.setattr(training.randomness, "key", spy)
+    run([0], epochs=3, early_stopping="none")
+    masks = {(stream, step) for stream, step in drawn if stream.startswith("dropout/")}
+    assert {step for _, step in masks} == {0, 1, 2}
+    assert len({stream for stream, _ in masks}) == 6
+    assert len(masks) == 18
 
 
 def test_training_ends_where_the_rule_says() -> None:

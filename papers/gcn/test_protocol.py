@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
-from papers.gcn import timing
+from papers.gcn import experiments, timing
 from papers.gcn.conftest import PROTOCOL, adjacency, bag_of_words, outcome
 from papers.gcn.experiments import FOLDS, fold_split, planetoid_split, random_split, shuffled_labels
 from papers.gcn.graphs import normalise_features, prepare, propagation_matrix
@@ -70,6 +71,33 @@ def test_folds_partition_the_labelled_nodes() -> None:
             assert abs(len(fold["test"]) - len(labelled) / FOLDS) < 1
         assert np.array_equal(np.sort(np.concatenate([fold["test"] for fold in folds])), labelled)
     assert not np.array_equal(fold_split(graph, 0)["test"], fold_split(graph, 5)["test"])
+
+
+def test_each_seed_has_a_random_split_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def split(graph: CitationGraph, seed: int) -> dict[str, np.ndarray]:
+        asked.append(seed)
+        return dict(planetoid_split(graph))
+
+    monkeypatch.setattr(experiments.planetoid, "load", lambda *_: some_graph())
+    monkeypatch.setattr(experiments, "random_split", split)
+    setting = PROTOCOL | {"dataset": "some", "split": "random", "labels": "true", "epochs": 1}
+    list(experiments.citation(setting, [4, 7], Context(tmp_path)))
+    assert asked == [4, 7]
+
+
+def test_accuracies_by_depth_are_those_of_the_training_and_of_the_test_nodes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    graph = some_graph()
+    monkeypatch.setattr(experiments.planetoid, "load", lambda *_: graph)
+    planned = find_project().ledger("gcn").experiments["depth"].setting
+    setting = planned | {"hidden": 4, "epochs": 20, "deepest": 1}
+    ((_, (row,)),) = experiments.depth(setting, [7], Context(tmp_path))
+    (trained,) = run(graph, setting, [7], fold_split(graph, 7), layers=1, residual=setting["residual"])
+    assert row == {"layers": 1, **{name: trained[name] for name in ("train_accuracy", "test_accuracy")}}
+    assert row["train_accuracy"] != row["test_accuracy"]
 
 
 def test_shuffled_labels() -> None:
@@ -174,6 +202,19 @@ def test_one_step_by_hand() -> None:
     assert found["test_loss"] == pytest.approx(loss, abs=1e-5)
     assert found["test_accuracy"] == pytest.approx(accuracy)
     assert (found["epochs"], found["seed"]) == (3, 1)
+
+
+def test_validation_nodes_stop_a_training_and_test_nodes_do_not() -> None:
+    graph = some_graph(nodes=120)
+
+    def epochs(val: slice, test: slice) -> list[float]:
+        nodes = np.arange(120)
+        splits = {"train": nodes[:24], "val": nodes[val], "test": nodes[test]}
+        found = run(graph, PROTOCOL | {"epochs": 40, "learning_rate": 0.1}, [3, 11, 0], splits)
+        return [result["epochs"] for result in sorted(found, key=lambda result: result["seed"])]
+
+    a, b, c = slice(24, 56), slice(56, 88), slice(88, 120)
+    assert epochs(a, b) == epochs(a, c) != epochs(b, c)
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,13 @@ def _line(
     """Draw the geometric mean over seeds of logarithms by size, with its 90 % interval."""
     sizes = list(by_size)
     estimates = [mean_interval(by_size[s]) for s in sizes]
+    sure = [
+        (s, e) for s, e in zip(sizes, estimates, strict=True) if np.isfinite(e.low)
+    ]  # one seed has no interval
     low, high = (
-        [exp(min(v, 40.0)) for v in ends]
-        for ends in ([e.low for e in estimates], [e.high for e in estimates])
+        [exp(min(v, 40.0)) for v in ends] for ends in ([e.low for _, e in sure], [e.high for _, e in sure])
     )
-    axis.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
+    axis.fill_between([s for s, _ in sure], low, high, color=colour, alpha=0.18, linewidth=0)
     values = [exp(e.value) for e in estimates]
     axis.plot(sizes, values, **{"color": colour, "marker": marker, "markersize": 4, "label": label, **style})
 

@@ -180,6 +180,18 @@ def test_test_scenes_are_not_training_scenes() -> None:
     assert masses[0] & masses[1] <= {100.0}, "only stars weigh the same"
 
 
+def test_moments_of_a_test_are_not_balanced() -> None:
+    """Else an error at training's share of collisions would be reported."""
+    s = setting("prediction", domain="balls", balanced=True)
+    held_out = experiments.held_out(s, [0], 4).target
+    plain, balanced = (
+        domains.pairs(s, seeds(0), "test", s["test_scenes"], s["test_pairs"], 4, how).target
+        for how in (False, True)
+    )
+    assert torch.equal(held_out, plain)
+    assert not torch.equal(held_out, balanced)
+
+
 def test_balanced_moments_have_more_collisions() -> None:
     s = setting("prediction", domain="balls")
     changed = [
@@ -274,6 +286,20 @@ def test_a_seed_whose_validation_error_does_not_fall_slows_down_alone() -> None:
         plateau.step(step, optimizer)
         steps.append((before - w.detach())[:, 0])
     torch.testing.assert_close(torch.stack(steps), torch.tensor([[0.1, 0.1], [0.1, 0.1], [0.1, 0.08]]))
+
+
+def test_the_learning_rate_follows_validation_scenes_and_not_those_of_the_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def spy(setting: Any, seeds: torch.Tensor, stream: str, *rest: Any, **options: Any) -> domains.Pairs:
+        asked.append(stream)
+        return domains.pairs(setting, seeds, stream, *rest, **options)
+
+    monkeypatch.setattr(experiments, "pairs", spy)
+    experiments.train(setting("prediction", schedule="plateau", steps=1), [0], 3, Work())
+    assert asked == ["train", "validation"]
 
 
 @pytest.mark.parametrize("penalty", ["effect_penalty", "weight_penalty"])

@@ -12,8 +12,9 @@ from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from papers.graph_networks import chain, demo_tasks, demos, domains, experiments, limits, swimming
 from papers.graph_networks.conftest import ROOT, seeds, setting
 from papers.graph_networks.model import InteractionNetwork
-from papers.graph_networks.training import CAP, capped
+from papers.graph_networks.training import CAP, capped, draw
 from repro.context import Context, Work
+from repro.ensemble import Ensemble
 from repro.nn.graph_network import Attributes
 from repro.nn.topology import AllPairs, Chain, Incidence
 from repro.physics import mass_spring
@@ -70,6 +71,57 @@ def test_a_constant_velocity_has_error_one() -> None:
     found = chain.evaluate(s, seeds(0), 6, (lambda graph, topology: graph.nodes[..., :2], everything))
     torch.testing.assert_close(found["one_step_error"], torch.ones(1))
     torch.testing.assert_close(found["matched_error"], torch.ones(1))
+
+
+def test_a_constant_state_of_a_chain_has_error_one() -> None:
+    data = chain.scenes(setting("chain", test_scenes=3), seeds(0), "t", 5, test=True)
+    still = State(*(part[:1].expand_as(part) for part in data.path))
+    torch.testing.assert_close(chain.relative_error(still, data.path), torch.ones(1, 3).double())
+
+
+def test_the_matched_error_leaves_out_masses_at_springs_that_training_never_saw() -> None:
+    """The network is exact but at the stiffest spring, and the range of its springs ends below that."""
+    s = setting("chain", positions="relative", test_scenes=3)
+    stiffest = chain.scenes(s, seeds(0), "test", 5, test=True).chain.stiffness.max() - 1e-3
+    low, high = (Attributes(*(torch.full((1, w), end) for w in (4, 3, 2))) for end in (-1e9, 1e9))
+    high.edges[:, 0] = stiffest
+
+    def predict(graph: Attributes, topology: Chain) -> torch.Tensor:
+        wrong = (graph.edges[..., 0] > stiffest).any(-2).unsqueeze(-1)  # at one of a mass's two springs
+        return exact(graph, topology) + torch.nn.functional.pad(wrong.float(), (0, 0, 1, 1))
+
+    support = Attributes(*(torch.stack(ends) for ends in zip(low, high, strict=True)))
+    found = chain.evaluate(s, seeds(0), 5, (predict, support))
+    assert float(found["matched_error"]) < 1e-6
+    everything = Attributes(*(torch.tensor([-1e9, 1e9]).view(2, 1, 1).expand(2, 1, w) for w in (4, 3, 2)))
+    assert float(chain.evaluate(s, seeds(0), 5, (predict, everything))["matched_error"]) > 0.01
+
+
+def test_every_step_of_training_takes_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[list[int]] = []
+
+    def spy(*arguments: object) -> torch.Tensor:
+        index = draw(*arguments)
+        batches.append(index.flatten().tolist())
+        return index
+
+    monkeypatch.setattr(chain, "draw", spy)
+    chain.train(setting("chain", steps=3, train_scenes=2), [0], [5], Work())
+    assert len(batches) == len(set(map(tuple, batches))) == 3
+
+
+def test_the_floor_is_that_of_an_error_of_the_stated_mean_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 chains of four masses that move: the mean of so many pushes is within a twentieth; the seed is fixed."""
+    pushes: list[torch.Tensor] = []
+
+    def spy(found: State, true: State) -> torch.Tensor:
+        pushes.append(found.v[1] - true.v[1])
+        return torch.ones(1, 1)
+
+    monkeypatch.setattr(chain, "relative_error", spy)
+    chain.floor_error(setting("chain", test_scenes=1000), seeds(0), 6, torch.tensor([0.04]))
+    found = float(pushes[0][..., 1:-1, :].square().sum(-1).mean())
+    assert found == pytest.approx(0.04, rel=0.05)
 
 
 def test_the_floor_is_zero_without_noise_and_grows_with_it() -> None:
@@ -216,6 +268,23 @@ def test_the_surprise_is_the_cross_entropy_of_the_edges_there_are() -> None:
     torch.testing.assert_close(demos.surprise(scores, labels, mask), torch.stack(expected))
 
 
+def test_the_last_step_of_the_core_labels_nodes_and_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores that say no after every step of the core but the last."""
+    s = setting("demo", task="sort", steps=0)
+    predict = demos.train(s, [0], [8], Work())
+    graphs = demos.task(s, seeds(0), "t", 0, 2, 4)
+
+    def scores(*shape: int) -> torch.Tensor:
+        says_yes = torch.zeros(1, s["core_steps"], 2, *shape, 2)
+        says_yes[..., 0] = 0.5
+        says_yes[:, -1, ..., 1] = 1.0
+        return says_yes
+
+    assert s["core_steps"] > 1
+    monkeypatch.setattr(Ensemble, "__call__", lambda self, *_, per_seed: (scores(4), scores(4, 4)))
+    assert all(bool(labels.all()) for labels in predict(graphs))
+
+
 # ------------------------------------------------------------------ swimmers
 
 
@@ -236,6 +305,35 @@ def test_a_constant_state_has_error_one_and_the_truth_none() -> None:
         swimming.relative(start.expand_as(after), after, start), torch.ones(1, 2).double()
     )
     assert float(swimming.relative(after, after, start).max()) == 0
+
+
+def test_a_rollout_is_given_the_action_of_each_step() -> None:
+    pytest.importorskip("dm_control")
+    s = setting("swimmer")
+    data = swimming.episodes(s, [0], "test", s["test_episodes"], 3)
+    graph = swimming.features(s, data.states[:, :, :-1], data.actions, data.limit)
+    ends = torch.tensor([-1e9, 1e9]).view(2, 1, 1)
+    everything = Attributes(*(ends.expand(2, 1, part.shape[-1]) for part in graph))
+    given: list[torch.Tensor] = []
+
+    def predict(state: torch.Tensor, action: torch.Tensor, limit: float) -> torch.Tensor:
+        given.append(action)
+        return state
+
+    swimming.measured(s, [0], 3, (predict, everything))
+    torch.testing.assert_close(torch.stack(given[1:], 2), data.actions)  # the first is of all steps at once
+
+
+def test_an_answer_of_one_is_one_standard_deviation_of_the_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dm_control")
+    s = setting("swimmer", steps=0)
+    predict, _ = swimming.train(s, [0], [3], Work())
+    data = swimming.episodes(s, [0], "train", s["episodes"], 3)
+    change = (data.states[:, :, 1:] - data.states[:, :, :-1]).flatten(0, 3)
+    state = data.states[:, :, 0]
+    monkeypatch.setattr(Ensemble, "__call__", lambda self, *_, per_seed: torch.ones(state.shape))
+    answer = predict(state, data.actions[:, :, 0], data.limit) - state
+    torch.testing.assert_close(answer[0, 0, 0], change.std(0))
 
 
 @pytest.mark.parametrize("positions", ["centred", "relative"])

@@ -12,7 +12,7 @@ from benchmarks import graph_transformer_pyg
 from benchmarks.graph_transformer_sparse import SparseGraphTransformer
 from benchmarks.peer import DisagreementError
 
-from papers.graph_transformer import encodings, experiments, properties, tasks, trees, trivial
+from papers.graph_transformer import encodings, experiments, properties, tasks, training, trees, trivial
 from papers.graph_transformer.baselines import MODELS
 from papers.graph_transformer.conftest import random_graph, small, some_graphs
 from papers.graph_transformer.graphs import TASKS, Graphs, join, pad, with_arbitrary_signs
@@ -20,9 +20,11 @@ from papers.graph_transformer.model import initialise
 from papers.graph_transformer.training import (
     Accuracy,
     Plateau,
+    Trainer,
     class_weights,
     classification_loss,
     flip_signs,
+    hits,
     run,
 )
 from repro.checkpoint import Checkpoint
@@ -66,6 +68,13 @@ def test_three_accuracies_of_one_result() -> None:
     assert float(accuracy.value("plain")) == pytest.approx(100 * 15 / 22)
 
 
+def test_nodes_that_only_fill_up_are_not_counted() -> None:
+    """Four places, the last of them no node; the third node is taken for one of class 1."""
+    logits = torch.eye(2)[torch.tensor([[[0, 1, 1, 0]]])]
+    right, there = hits(logits, torch.tensor([[[0, 1, 0, -1]]]))
+    assert (right.tolist(), there.tolist()) == ([[1, 1]], [[2, 1]])
+
+
 def test_the_schedule_is_that_of_torch() -> None:
     losses = [1.0, 0.9, 0.95, 0.9, 0.89999, 0.91, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9]
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -77,6 +86,59 @@ def test_the_schedule_is_that_of_torch() -> None:
         assert float(ours.scale[0]) == optimizer.param_groups[0]["lr"]
     assert float(ours.scale[1]) == 1.0, "a seed that improves keeps its rate"
     assert float(ours.scale[0]) < 0.5
+
+
+def test_a_lowered_rate_shortens_the_steps_of_its_own_seed() -> None:
+    """Where every gradient is 1, Adam's first step is the learning rate itself."""
+    trainer = Trainer(SETTING, TASKS["pattern"], [0, 1], "cpu")
+    trainer.plateau.scale = torch.tensor([1.0, 0.25], dtype=torch.float64)
+    before = [p.detach().clone() for p in trainer.parameters]
+    for p in trainer.parameters:
+        p.grad = torch.ones_like(p)
+    trainer._step()
+    for old, p in zip(before, trainer.parameters, strict=True):
+        step = (old - p.detach()).flatten(1).mean(1) / SETTING["learning_rate"]
+        assert step.tolist() == pytest.approx([1.0, 0.25], rel=1e-3)
+
+
+def test_the_schedule_watches_the_validation_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    evaluate = Trainer.evaluate
+
+    def watched(self: Trainer, data: Graphs) -> dict[str, torch.Tensor]:
+        seen.append(len(data))
+        return evaluate(self, data)
+
+    monkeypatch.setattr(Trainer, "evaluate", watched)
+    train, val = some_graphs([8, 9, 12, 7]), some_graphs([6, 5, 9])
+    list(run({**SETTING, "epochs": 2}, TASKS["pattern"], [0], train, val))
+    assert seen == [3, 3]
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[list[int]] = []
+    permutation = training.randomness.permutation
+
+    def watched(keys: torch.Tensor, n: int) -> torch.Tensor:
+        drawn = permutation(keys, n)
+        orders.extend(drawn.tolist())
+        return drawn
+
+    monkeypatch.setattr(training.randomness, "permutation", watched)
+    graphs = some_graphs([8, 9, 12, 7, 10, 6, 11])
+    list(run({**SETTING, "epochs": 2}, TASKS["pattern"], [0, 1], graphs, graphs))
+    assert [sorted(order) for order in orders] == [list(range(7))] * 4
+    assert len(set(map(tuple, orders))) == 4
+
+
+def test_evaluation_changes_nothing() -> None:
+    """Not even the running statistics: it is repeatable, and a trained network is what training has left."""
+    trainer, graphs = Trainer(SETTING, TASKS["pattern"], [0, 1], "cpu"), some_graphs([8, 9, 12, 7])
+    kept = {name: x.detach().clone() for name, x in trainer.weights.items()}
+    first, again = (trainer.evaluate(graphs)["loss"] for _ in range(2))
+    assert torch.equal(first, again)
+    for name, x in trainer.weights.items():
+        assert torch.equal(x, kept[name]), name
 
 
 @pytest.mark.parametrize("how", ["none", "batch", "graph"])
@@ -311,6 +373,20 @@ def test_larger_graphs_are_drawn_anew_for_every_seed(tmp_path: Path) -> None:
     assert torch.equal(first.edges, again.edges)
     assert first.edges.shape != other.edges.shape or not torch.equal(first.edges, other.edges)
     assert first.sizes.min() >= 5 * 10 + 10
+
+
+def test_a_table_reports_the_test_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested says, in place of an accuracy, how many graphs it was given."""
+    parts = {"train": some_graphs([8, 9, 12, 7]), "val": some_graphs([6, 5, 9]), "test": some_graphs([7, 8])}
+    monkeypatch.setattr(experiments, "data", lambda setting, part, root: parts[part])
+    monkeypatch.setattr(
+        Trainer,
+        "evaluate",
+        lambda self, data: {"loss": torch.zeros(1), "pooled": torch.tensor([float(len(data))])},
+    )
+    setting = {**SETTING, "dataset": "pattern", "metric": "pooled", "epochs": 1}
+    found = dict(experiments.node_classification(setting, [5], Context(Path())))
+    assert found == {5: {"test_accuracy": 2.0}}
 
 
 def test_the_median_is_what_zinc_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:

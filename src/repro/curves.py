@@ -57,7 +57,11 @@ def judge_slope(
     return replace(
         d,
         estimate=e,
-        reasons=(f"The mean slope is {e.value:.4g}, asked for {expected:g} ± {margin:g}.", *said, *d.reasons),
+        reasons=(
+            f"The mean slope is {e.value:.4g} [{e.low:.4g}, {e.high:.4g}], asked for {expected:g} ± {margin:g}.",
+            *said,
+            *d.reasons,
+        ),
     )
 
 

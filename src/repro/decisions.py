@@ -14,7 +14,6 @@ from repro.claims import (
     Claim,
     CurveClaim,
     GeneralisationClaim,
-    Measure,
     OrderingClaim,
     PropertyClaim,
     Scalar,
@@ -31,9 +30,9 @@ from repro.statistics import Decision, Outcome
 from repro.words import number
 
 
-def overlap_of(ledger: Ledger, measure: Measure) -> float:
+def overlap_of(ledger: Ledger, experiment: str) -> float:
     """Return the ratio of test to training size where seeds are folds of a cross-validation, else 0."""
-    folds = ledger.experiments[measure.experiment].folds
+    folds = ledger.experiments[experiment].folds
     return 1 / (folds - 1) if folds else 0.0
 
 
@@ -52,7 +51,7 @@ def decide(
     ledger, quantity = evidence.ledger, claim.measure.quantity
     better = ledger.quantities[quantity].better
     higher = None if better == "neither" else better == "higher"
-    overlap = overlap_of(ledger, claim.measure)
+    overlap = overlap_of(ledger, claim.measure.experiment)
     arms = claim_arms(ledger, claim, tier, change)
     if isinstance(claim, OrderingClaim):
         pairs = {}
@@ -227,7 +226,8 @@ def _ordering_of_control(
     evidence: Evidence, claim: OrderingClaim, tier: Tier, change: Mapping[str, Scalar], decision: Decision
 ) -> Outcome:
     """Return an ordering's outcome on a control: pairs whose difference is the same in every run count by its sign."""
-    quantity, overlap, holds = claim.measure.quantity, overlap_of(evidence.ledger, claim.measure), []
+    measure, holds = claim.measure, []
+    quantity, overlap = measure.quantity, overlap_of(evidence.ledger, measure.experiment)
     for a, b in comparisons(evidence.ledger, claim, tier, change).values():
         pair = statistics.judge_difference(*_paired(evidence, a, b, quantity), claim.at_least, overlap)
         e = pair.estimate

@@ -19,7 +19,7 @@ from repro.statistics import Decision, Estimate
 class Effect:
     """A deviation's measured effect: alternative minus default, paired by seed, with a 95 % interval.
 
-    ``where`` names the tier too, if it runs a reduced setting.
+    ``where`` names the tier too, if it runs a reduced setting; ``of`` says what is measured, and at which size.
     """
 
     deviation: str
@@ -27,6 +27,7 @@ class Effect:
     where: str
     estimate: Estimate | None
     quantity: str
+    of: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ def effects(evidence: Evidence) -> list[Effect]:
 
 def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable[Effect]:
     found: dict[tuple[str, str], Effect] = {}
-    tiers = evidence.ledger.experiments[deviation.measure.experiment].tiers
+    measure, experiment = deviation.measure, evidence.ledger.experiments[deviation.measure.experiment]
+    tiers, at = experiment.tiers, measure.setting.get(experiment.index or "")
+    of = measure.quantity.replace("_", " ") + (
+        "" if at is None else f" at {(experiment.index or '').replace('_', ' ')} {at:g}"
+    )
     for tier in (None, *(t for t in JUDGED_TIERS if t in tiers and t in deviation.tiers)):
         for key, pair in deviation_arms(evidence.ledger, deviation, tier).items():
             if key not in found or found[key].estimate is None:
@@ -65,13 +70,13 @@ def _effects_of(evidence: Evidence, name: str, deviation: Deviation) -> Iterable
                 estimate = _paired(evidence, deviation, *pair)
                 if estimate and tier and tiers[tier].set:
                     where = ", ".join(filter(None, [where, f"{tier} tier"]))
-                found[key] = Effect(name, alternative, where, estimate, deviation.measure.quantity)
+                found[key] = Effect(name, alternative, where, estimate, measure.quantity, of)
     return found.values()
 
 
 def _paired(evidence: Evidence, deviation: Deviation, changed: Arm, default: Arm) -> Estimate | None:
     a, b = (evidence.values(arm, deviation.measure.quantity) for arm in (changed, default))
-    seeds, overlap = sorted(set(a) & set(b)), overlap_of(evidence.ledger, deviation.measure)
+    seeds, overlap = sorted(set(a) & set(b)), overlap_of(evidence.ledger, deviation.measure.experiment)
     try:
         estimate = statistics.paired_effect([a[s] for s in seeds], [b[s] for s in seeds], overlap)
     except ValueError:  # no common seeds, or values that are no numbers

@@ -12,7 +12,7 @@ from typing import Any
 from repro.judge import Verdict
 from repro.known_exceptions import excuse
 from repro.ledger import Ledger
-from repro.words import interval, number, outcome_name, printed, unit_of
+from repro.words import found, outcome_name, printed, unit_of
 
 FORMATS = ("csv", "json", "parquet", "latex", "bibtex")
 
@@ -22,11 +22,13 @@ def rows(
 ) -> list[dict[str, Any]]:
     """Return one flat row per claim: statement, anchor, published, ours, verdict and why."""
     claims = {(paper, c.id): c for paper, ledger in ledgers.items() for c in ledger.all_claims()}
-    found = []
+    table = []
     for verdict in verdicts:
         claim, plain = claims[verdict.paper, verdict.claim], verdict.as_json()
         low, high = plain["interval"] or (None, None)
-        found.append(
+        if low is None or high is None:  # of one run: an interval without an end is none
+            low = high = None
+        table.append(
             {
                 "paper": verdict.paper,
                 "claim": claim.id,
@@ -41,9 +43,11 @@ def rows(
                 "published_value": plain["published"],
                 "margin": plain["margin"],
                 "measured": plain["measured"],
+                "where": verdict.where,
                 "low": low,
                 "high": high,
                 "unit": unit_of(claim, ledgers[verdict.paper]),
+                "found": found(claim, verdict, ledgers[verdict.paper]),
                 "n": verdict.n,
                 "tier": verdict.tier,
                 "p_equivalence": plain["p_equivalence"],
@@ -51,7 +55,7 @@ def rows(
                 "reasons": " ".join(verdict.reasons),
             }
         )
-    return found
+    return table
 
 
 def export(kind: str, table: Sequence[Mapping[str, Any]], ledgers: Mapping[str, Ledger]) -> bytes:
@@ -59,17 +63,19 @@ def export(kind: str, table: Sequence[Mapping[str, Any]], ledgers: Mapping[str, 
     if kind == "json":
         return (json.dumps({"claims": list(table)}, indent=1, ensure_ascii=False) + "\n").encode()
     if kind == "bibtex":
-        return (
-            "\n\n".join(
-                bibtex.strip()
-                for ledger in ledgers.values()
-                for bibtex in (ledger.paper.bibtex, *(work.bibtex for work in ledger.works.values()))
-            )
-            + "\n"
-        ).encode()
+        return ("\n\n".join(_entries(ledgers)) + "\n").encode()
     if kind == "latex":
         return _latex(table).encode()
     return _parquet(table) if kind == "parquet" else _csv(table).encode()
+
+
+def _entries(ledgers: Mapping[str, Ledger]) -> list[str]:
+    """Return every BibTeX entry once: a work may be cited by two papers, and BibTeX stops at a key given twice."""
+    texts = [
+        t for one in ledgers.values() for t in (one.paper.bibtex, *(w.bibtex for w in one.works.values()))
+    ]
+    entries = [entry.strip() for text in texts for entry in re.split(r"^(?=@)", text, flags=re.MULTILINE)]
+    return list({entry.partition(",")[0]: entry for entry in reversed(entries) if entry}.values())[::-1]
 
 
 def _csv(table: Sequence[Mapping[str, Any]]) -> str:
@@ -100,28 +106,38 @@ SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "≤": r"$\leq$", "≥": r"$\geq$", "*": r"\textasteriskcentered{}",
+    "√": r"$\surd$", "π": r"$\pi$", "β": r"$\beta$", "γ": r"$\gamma$", "δ": r"$\delta$", "λ": r"$\lambda$",
+    "μ": r"$\mu$", "σ": r"$\sigma$", "τ": r"$\tau$", "α": r"$\alpha$", "ε": r"$\varepsilon$", "Δ": r"$\Delta$",
+    "Σ": r"$\Sigma$", "∞": r"$\infty$", "→": r"$\to$", "∈": r"$\in$", "²": r"$^2$", "³": r"$^3$", "₀": r"$_0$",
+    "₁": r"$_1$", "₂": r"$_2$", "Â": r"$\hat{A}$", "ĝ": r"$\hat{g}$", "°": r"$^\circ$",
 }  # fmt: skip
 
 
 def tex(text: object) -> str:
     """Return text that LaTeX prints as it is."""
-    return re.sub(r"[\\&%$#_{}~^<>±×−≤≥*]", lambda found: SPECIAL[found[0]], str(text))
+    return "".join(SPECIAL.get(letter, letter) for letter in str(text))
 
 
 def _latex(table: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         r"% needs \usepackage{booktabs,longtable}",
-        r"\begin{longtable}{lp{0.36\linewidth}llrl}",
+        r"\footnotesize",
+        r"\setlength{\tabcolsep}{3pt}",
+        r"\begin{longtable}{p{0.15\linewidth}p{0.31\linewidth}p{0.13\linewidth}p{0.18\linewidth}rp{0.1\linewidth}}",
         r"\toprule",
         r"claim & statement & published & ours (90\,\% interval) & $n$ & verdict \\",
         r"\midrule",
         r"\endhead",
     ]
     for row in table:
-        ends = None if row["low"] is None else (row["low"], row["high"])
-        ours = f"{number(row['measured'], row['unit'])} {interval(ends)}".strip()
+        # A name may be broken at its hyphens, as a word of a narrow column must be.
+        name = tex(row["claim"]).replace("-", r"-\allowbreak{}").replace(r"\_", r"\_\allowbreak{}")
         cells = (
-            row["claim"], row["statement"], row["published"], ours, row["n"] or "", outcome_name(row["outcome"]),
-        )  # fmt: skip
-        lines.append(" & ".join(map(tex, cells)) + r" \\")
+            row["statement"],
+            row["published"],
+            row["found"],
+            row["n"] or "",
+            outcome_name(row["outcome"]),
+        )
+        lines.append(" & ".join([name, *map(tex, cells)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{longtable}", ""])

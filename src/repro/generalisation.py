@@ -34,7 +34,7 @@ RelativeTo = Literal["same_size", "training_sizes", "nothing"]
 
 Direction = Literal["above", "below"]
 
-OWN = "the network itself"  # what is measured with nothing held fixed
+OWN = "the model itself"  # what is measured with nothing held fixed
 
 
 def _logarithm(error: float) -> float:

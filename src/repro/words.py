@@ -73,6 +73,8 @@ def interval(low_high: Iterable[float] | None) -> str:
     if low_high is None:
         return ""
     low, high = low_high
+    if not (isfinite(low) and isfinite(high)):  # of one run
+        return ""
     decimals = _decimals(low, high)
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
@@ -114,11 +116,11 @@ def printed(claim: Claim) -> str:
 
 
 def found(claim: Claim, verdict: Verdict, ledger: Ledger) -> str:
-    """Return what our runs give, with its interval; of a property the worst run."""
+    """Return what our runs give, with its interval; of a property the worst trial, of a peak its lead."""
     if verdict.measured is None:
         return ""
-    worst = "at worst " if claim.kind == "property" and verdict.n > 1 else ""
-    value = f"{worst}{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
+    how = {"property": "at worst ", "curve": "ahead by "}.get(claim.kind, "")
+    value = f"{how}{number(verdict.measured, unit_of(claim, ledger))} {interval(verdict.interval)}".strip()
     return f"{value} {verdict.where}".strip()
 
 

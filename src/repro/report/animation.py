@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from markupsafe import escape
 from numpy.typing import NDArray
 
 from repro.report.drawing import GREY, ORANGE, Drawn, new_figure
@@ -80,7 +81,7 @@ def _panel(take: Take, left: float) -> str:
         x = left + WIDTH / 2 + (path[..., 0] - middle) * scale
         return np.stack([x, 40 + (high[1] - path[..., 1]) * scale], -1)
 
-    drawn = [f'<text x="{left + WIDTH / 2:g}" y="18" text-anchor="middle">{take.title}</text>']
+    drawn = [f'<text x="{left + WIDTH / 2:g}" y="18" text-anchor="middle">{escape(take.title)}</text>']
     for path, colour, round_ in ((place(take.truth), GREY, True), (place(take.network), ORANGE, False)):
         frames = [" ".join(f"{x:.1f},{y:.1f}" for x, y in frame) for frame in path]
         drawn.append(

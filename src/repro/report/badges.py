@@ -17,17 +17,16 @@ WIDTH_OF_A_LETTER = 6.6
 
 
 def message(verdicts: Sequence[Verdict]) -> tuple[str, str]:
-    """Return what a badge says of a paper, and its colour; what was not settled counts for nothing."""
+    """Return what a badge says of a paper, and its colour; what was not settled counts for neither side."""
     counts = Counter(str(v.outcome) for v in verdicts)
     held, against = counts["reproduced"] + counts["better"], counts["contradicted"]
     if counts["error"]:
         return f"{counts['error']} of {len(verdicts)} claims in error", "#8b1a00"
     if not held and not against:
         return "nothing settled", "#666666"
-    text = f"{held} of {len(verdicts)} claims hold"
-    if against:
-        return f"{text}, {against} contradicted", "#a84a00"
-    return text, "#00664a"
+    open_ = len(verdicts) - held - against
+    said = [f"{held} hold", f"{against} contradicted" if against else "", f"{open_} open" if open_ else ""]
+    return ", ".join(filter(None, said)), "#a84a00" if against else "#00664a"
 
 
 def write_badges(folder: Path, ledger: Ledger, verdicts: Sequence[Verdict]) -> list[Path]:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from repro.claims import Scalar
+from repro.decisions import overlap_of
 from repro.deviations import effects
 from repro.evidence import Evidence
 from repro.judge import JUDGED_TIERS, Verdict
@@ -61,8 +62,10 @@ def table_dots(ledger: Ledger, verdicts: Verdicts, table_id: str, title: str, ca
                 drawn.add(source)
                 colour, marker = SOURCES[source]
                 at = y + (k - (len(verdicts) - 1) / 2) * 0.28
+                sure = np.isfinite(verdict.interval).all()  # one run has no interval, and is drawn hollow
                 axis.plot(verdict.interval, [at, at], color=colour, linewidth=2, zorder=4)
-                axis.plot(verdict.measured, at, marker, color=colour, markersize=5, zorder=5)
+                face = {} if sure else {"markerfacecolor": "none"}
+                axis.plot(verdict.measured, at, marker, color=colour, markersize=5, zorder=5, **face)
         axis.use_sticky_edges = False  # the margins' bars would end on the axis
         axis.set_title(_label(column), fontsize=10)
         axis.set_xlabel(_with_unit(table.measure.quantity, unit))
@@ -160,12 +163,20 @@ def recorded_arm(
 def mean_curve(
     evidence: Evidence, arm: Arm, quantity: str
 ) -> tuple[list[float], list[float], list[tuple[float, float]]]:
-    """Return index values, means over seeds and 90 % intervals of an arm's curve; empty without records."""
+    """Return index values, means over seeds and 90 % intervals of an arm's curve; empty without records.
+
+    Where a run has no number there, mean and interval are none either: a gap, as no run is left out in silence.
+    """
     if not evidence.of(arm):
         return [], [], []
     xs, curves = evidence.curve(arm, quantity)
-    estimates = [mean_interval([c[i] for c in curves]) for i in range(len(xs))]
-    return xs, [e.value for e in estimates], [(e.low, e.high) for e in estimates]
+    overlap, means, intervals = overlap_of(evidence.ledger, arm.experiment), [], []
+    for i in range(len(xs)):
+        values = [curve[i] for curve in curves]
+        e = mean_interval(values, overlap=overlap) if np.isfinite(values).all() else None
+        means.append(e.value if e else np.nan)
+        intervals.append((e.low, e.high) if e and np.isfinite(e.low) else (np.nan, np.nan))
+    return xs, means, intervals
 
 
 def available(arms: Sequence[Arm], sources: Sources) -> bool:

@@ -86,9 +86,10 @@ def _contradicted(ledger: Ledger, verdict: Verdict, claim: Claim, known: bool) -
     said = f"{side} {printed(claim)}, " if printed(claim) else ""
     note = " (a known exception)" if known else ""
     reason = "" if verdict.kind in ("value", "audit") else f" {verdict.reasons[0]}"
+    tier = f", {verdict.tier} tier" if verdict.tier not in (None, "full") else ""
     return (
         f"Contradicted{note}: “{claim.statement}” ({claim.anchor.place}): {said}"
-        f"found {found(claim, verdict, ledger)}.{reason}"
+        f"found {found(claim, verdict, ledger)}{tier}.{reason}"
     )
 
 

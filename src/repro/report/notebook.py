@@ -96,7 +96,13 @@ class Report:
     def figures(self) -> Piece:
         """The paper's own figures, from its folder's ``figures.py``."""
         draw = self.project.function(self.paper, "figures.figures")
-        pieces = [self._render("figure.html", drawn=drawn) for drawn in draw(self.sources, self.verdicts)]
+        pieces = []
+        try:
+            pieces += [
+                self._render("figure.html", drawn=drawn) for drawn in draw(self.sources, self.verdicts)
+            ]
+        except ValueError as error:  # a run without a number, say; the page has more to tell than its figures
+            pieces.append(self._render("undrawn.html", why=str(error)))
         return Piece("\n".join(pieces))
 
     def provenance(self) -> Piece:

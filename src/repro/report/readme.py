@@ -40,13 +40,17 @@ def generated(project: Project, paper: str) -> str:
         n = ", ".join(filter(None, [str(verdict.n or ""), tier]))
         cells = verdict.claim, printed(claim), found(claim, verdict, ledger), n, marked(verdict.outcome)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    lines += ["", "| deviation | where | effect on the mean, 95 % interval | n |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "| deviation | where | of | effect on the mean, 95 % interval | n |",
+        "|---|---|---|---|---|",
+    ]
     for effect in effects(evidence):
         if effect.estimate:
             size = change(effect.estimate, ledger.quantities[effect.quantity].unit)
             lines.append(
                 f"| {_cell(effect.deviation)}: {_cell(effect.alternative)} | {_cell(effect.where)} "
-                f"| {size} | {effect.estimate.n} |"
+                f"| {_cell(effect.of)} | {size} | {effect.estimate.n} |"
             )
     lines += [
         "",

@@ -131,10 +131,11 @@ def beliefs(report: Report, extended: Ledger) -> str:
 
 def _belief(ledger: Ledger, claim: Claim, verdict: Verdict, evidence: Evidence, source: str) -> str:
     ours = f" Found: {markdown(found(claim, verdict, ledger))}." if verdict.measured is not None else ""
+    tier = f", {verdict.tier} tier" if verdict.tier not in (None, "full") else ""
     believed = f" ({markdown(printed(claim))})" if printed(claim) else ""
     text = (
         f"{MARKS[verdict.outcome]} **{outcome_name(verdict.outcome)}**: “{markdown(claim.statement)}”{believed}, "
-        f"{verdict.n} runs ({'reference' if source == 'reference' else 'own'} records).{ours}"
+        f"{verdict.n} runs ({'reference' if source == 'reference' else 'own'} records{tier}).{ours}"
     )
     if verdict.outcome != "reproduced" and verdict.reasons:
         text += f" {markdown(verdict.reasons[0])}"

@@ -57,6 +57,7 @@ class Distribution:
     dropped: int = 0
     overlap: float = 0.0
     averaged: bool = True
+    ours: bool = False
 
     def means(self) -> dict[str, tuple[float, float, float]]:
         """Return each row's mean and the ends of its 90 % interval; none where it is every run that counts."""
@@ -109,8 +110,9 @@ def distribution(evidence: Evidence, claim: Claim, verdict: Verdict) -> Distribu
         estimate,
         logarithmic,
         sum(map(len, rows.values())) - sum(map(len, kept.values())),
-        overlap_of(evidence.ledger, claim.measure),
+        overlap_of(evidence.ledger, claim.measure.experiment),
         averaged=not isinstance(claim, PropertyClaim),
+        ours=claim.anchor.evidence == "ours",
     )
 
 
@@ -246,7 +248,7 @@ def drawing(found: Distribution) -> Mapping[str, object]:
         "band": [x(v) for v in found.band] if found.band else None,
         "published": x(found.published) if found.published is not None else None,
         "found": found,
-        "says": "claimed" if found.averaged else "allowed",
+        "says": "allowed" if not found.averaged else "asked for" if found.ours else "claimed",
         "words": in_words(found, means),
     }
 

@@ -56,10 +56,22 @@ def write_site(project: Project, reviews: Sequence[str] = ()) -> Path:
     entries = {report.paper: entries_of(report, exceptions) for report in reports}
     for name in ASSETS:
         _write(project.site / name, files("repro.report").joinpath("assets", name).read_bytes())
+    _forget(project.site, [report.paper for report in reports], reviews)
     for report in reports:
         write_claims(project.site, report, entries[report.paper])
         write_badges(project.site / "badges", report.ledger, [e.verdict for e in entries[report.paper]])
     return _write_board(project.site, reports, entries, reviews)
+
+
+def _forget(site: Path, papers: Sequence[str], reviews: Sequence[str]) -> None:
+    """Remove the pages of papers and reviews that are gone."""
+    kept = {"index", *papers}
+    for path in (*site.glob("*.html"), *(site / "badges").glob("*.*")):
+        if path.stem not in kept:
+            path.unlink()
+    for path in (site / "weekly").glob("*.html"):
+        if path.stem not in reviews:
+            path.unlink()
 
 
 def write_claims(site: Path, report: Report, entries: Sequence[Entry]) -> None:

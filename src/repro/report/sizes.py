@@ -11,12 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from repro.claims import GeneralisationClaim, Tier
+from repro.claims import GeneralisationClaim, Setting, Tier
 from repro.evidence import Evidence
 from repro.generalisation import OWN, Errors
 from repro.judge import JUDGED_TIERS, choose_tier
 from repro.ledger import Ledger
-from repro.plan import Arm, generalisation_arms, in_words
+from repro.plan import Arm, generalisation_arms
 from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, Drawn, new_figure
 from repro.words import number
 
@@ -26,7 +26,10 @@ MOST_TICKS = 12  # labels that fit side by side
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm: how it is called, and whether its models were trained at each size."""
+    """One arm: how it is called, and whether its models were trained at each size.
+
+    Of two that were, for the same arm, the second is called by what differs between them.
+    """
 
     arm: Arm
     name: str
@@ -54,9 +57,24 @@ def _panels(ledger: Ledger, evidence: Evidence) -> list[Panel]:
             if curves:
                 own = generalisation_arms(ledger, claim, tier)[""][0]
                 panel = panels.setdefault((claim.measure.quantity, own), Panel(claim, [], tier))
-                panel.curves.extend(c for c in curves if c.arm not in [known.arm for known in panel.curves])
+                for curve in curves:
+                    _add(panel.curves, curve)
                 break
     return list(panels.values())
+
+
+def _add(curves: list[Curve], new: Curve) -> None:
+    if new.arm in [known.arm for known in curves]:
+        return
+    like = next((c for c in curves if c.same_size and new.same_size and c.name == new.name), None)
+    if like:
+        other = {k: v for k, v in new.arm.setting.items() if v != like.arm.setting.get(k)}
+        new = Curve(new.arm, f"trained at each size, {_setting(other)}", True)
+    curves.append(new)
+
+
+def _setting(setting: Setting) -> str:
+    return ", ".join(f"{key} {value}" for key, value in setting.items()).replace("_", " ")
 
 
 def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier: Tier) -> list[Curve]:
@@ -82,7 +100,7 @@ def ticks(sizes: Sequence[float]) -> list[float]:
 def _title(ledger: Ledger, panel: Panel) -> str:
     measure = panel.claim.measure
     what = ledger.experiments[measure.experiment].meaning.partition(" (")[0]
-    parts = [in_words(measure.setting).replace("_", " "), f"{panel.tier} tier"]
+    parts = [_setting(measure.setting), f"{panel.tier} tier"]
     return fill(f"{what}: {', '.join(filter(None, parts))}", 60)
 
 
@@ -112,7 +130,8 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         for curve in panel.curves:
             k = names.index(curve.name) % len(COLOURS)
             found = evidence.by_index(curve.arm, quantity)
-            label = f"{curve.name} ({len(found)} seeds)" if not curve.same_size else None
+            named = not curve.same_size or curve.name.startswith("trained at each size")
+            label = f"{curve.name} ({len(found)} seeds)" if named else None
             _curve(axis, found, COLOURS[k], MARKERS[k] + ("--" if curve.same_size else "-"), label)
         if any(curve.same_size for curve in panel.curves):
             axis.plot([], [], "--", color=GREY, label="trained at each size")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -34,11 +35,12 @@ from repro.words import markdown
 
 BLOCKS = ("citation", "claimed", "found", "sizes", "surprises", "open", "beliefs")
 WEEK = re.compile(r"(\d{4})-W(\d{2})")
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-BELIEFS = re.compile(
-    r"^(?P<fence>`{3,}|~{3,})[ \t]*ya?ml\b[^\n]*\n(?P<yaml>(?:[ \t]*(?:#[^\n]*)?\r?\n)*believe:.*?)^(?P=fence)",
-    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+COMMENT = re.compile(r"(?<!`)<!--.*?-->", re.DOTALL)  # one that begins within `code` is spoken of
+FENCED = re.compile(
+    r"^(?P<before>[ \t]*(?:[-*][ \t]+)?)(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)\n(?P<body>.*?)^[ \t]*(?P=fence)",
+    re.MULTILINE | re.DOTALL,
 )
+BELIEF = re.compile(r"^[ \t]*believes?[ \t]*:", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,12 @@ def build(project: Project, week: str | None = None, form: str | None = None) ->
         ReproError: if anything is amiss; the review then stays as it was.
     """
     found = read(project, week, form)
+    later = [p.stem for p in folder(project).glob("*.json") if WEEK.fullmatch(p.stem) and p.stem > found.week]
+    if later and (folder(project) / f"{found.week}.json").is_file():
+        raise ReproError(
+            f"{found.path}: {min(later)} is built already, and compared with what stood here: today's numbers would "
+            "take its place. Prose that you have changed is shown by `repro report`"
+        )
     for paper in found.papers:
         project.ledger(paper)
     reports = {paper: Report(paper, project) for paper in project.paper_ids()}
@@ -227,18 +235,36 @@ def _section(found: Review, paper: str) -> tuple[int, int]:
     starts = sorted(found.text.find(begin(f"citation {p}")) for p in found.papers)
     start = found.text.find(begin(f"citation {paper}"))
     later = [s for s in starts if s > start]
-    return start, later[0] if later else len(found.text)
+    return _heading(found, start), _heading(found, later[0]) if later else len(found.text)
+
+
+def _heading(found: Review, marker: int) -> int:
+    """Return where the heading above a marker begins: what stands between belongs to the paper."""
+    above = found.text.rfind("\n## ", 0, marker)
+    return marker if above < 0 else above + 1
 
 
 def _with_beliefs(found: Review, ledger: Ledger) -> Ledger:
     """Return the ledger with what the reviewer believes of the paper, wherever in its section that stands."""
     start, stop = _section(found, ledger.paper.id)
+    first = min(_section(found, paper)[0] for paper in found.papers)
     anchor = {"place": f"belief in the review of {found.week}", "evidence": "ours"}
     # What is commented out, such as the form's own example, is not believed; lines keep their number.
     said = COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), found.text)
-    for block in BELIEFS.finditer(said, max(start, 0), stop):
-        above = found.text.count("\n", 0, block.start("yaml"))
-        ledger = with_beliefs(ledger, found.path, block["yaml"], above, anchor)
+    for block in FENCED.finditer(said):
+        if not BELIEF.search(block["body"]):
+            continue
+        line = found.text.count("\n", 0, block.start("body"))
+        if not re.match(r"[ \t]*ya?ml\b", block["info"], re.IGNORECASE):
+            raise ReproError(
+                f"{found.path}:{line}: a belief stands in a block of `yaml`: write that after its fence"
+            )
+        if block.start() < first:
+            raise ReproError(
+                f"{found.path}:{line}: this belief belongs to no paper: move it below a paper's heading"
+            )
+        if start <= block.start() < stop:
+            ledger = with_beliefs(ledger, found.path, textwrap.dedent(block["body"]), line, anchor)
     return ledger
 
 
@@ -295,7 +321,7 @@ def render(project: Project, week: str) -> Path:
         def image(self, text: str, url: str, title: str | None = None) -> str:
             file = folder(project) / url
             if file.parent != folder(project) or file.suffix != ".svg" or not file.is_file():
-                return mistune.escape(text)
+                return mistune.escape(f"[{text}: of pictures, only SVG files beside the review are shown]")
             data = base64.b64encode(file.read_bytes()).decode()
             return f'<img src="data:image/svg+xml;base64,{data}" alt="{mistune.escape(text)}">'
 

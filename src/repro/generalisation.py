@@ -277,8 +277,7 @@ def judge_learned(
     """Is every reference error below ``bound``? Reproduced or inconclusive (Berger 1982).
 
     Where one is shown to lie above it, or does in every run alike, nothing was learned there: then the decision is
-    ``idle``. The p-value is the
-    largest; what is concluded from the ratios cannot be surer than that (:func:`given`).
+    ``idle``. The p-value is the largest; what is concluded from the ratios cannot be surer than that (:func:`given`).
 
     Args:
         errors: of the model under test; unless ``same_size`` is given, the reference are its errors at the training

@@ -425,7 +425,7 @@ def test_a_limit_that_a_guess_cannot_exceed_is_refused(toy) -> None:
     assert toy.ledger
     toy.edit("reference_below: 3\n", "reference_below: 7\n")
     with pytest.raises(LedgerError, match=r"a cost of 10, less than 3 × 7.*at most 3\.33 will do"):
-        toy.ledger  # noqa: B018
+        toy.project.ledger("toy")
 
 
 @pytest.mark.parametrize(

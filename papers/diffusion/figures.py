@@ -19,7 +19,14 @@ from repro.claims import Scalar
 from repro.evidence import Evidence, main_source
 from repro.plan import arm
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PAPER, SOURCES, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, deviation_effects, mean_curve, recorded_arm
+from repro.report.figures import (
+    Sources,
+    Verdicts,
+    deviation_effects,
+    mean_curve,
+    recorded_arm,
+    training_in_words,
+)
 
 Rows = list[dict[str, float]]
 
@@ -65,20 +72,6 @@ def _source(sources: Sources, experiment: str) -> tuple[str, list[Rows]]:
         if found := _rows(evidence, experiment):
             return name, found
     return "", []
-
-
-def _training(evidence: Evidence, experiment: str) -> str:
-    """Say how much training is drawn, beside the full protocol's."""
-    found = recorded_arm(evidence, experiment, {})
-    protocol = evidence.ledger.experiments[experiment].setting
-    if found is None or found.setting == protocol:
-        return "Trained in full."
-    told = [
-        f"{found.setting[key]:,} {what} (full tier: {protocol[key]:,})"
-        for key, what in (("steps", "updates"), ("T", "time steps"))
-        if found.setting[key] != protocol[key]
-    ]
-    return f"Reduced: {', '.join(told) or 'see the ledger'}; what is seen here is of that."
 
 
 def figures(sources: Sources, verdicts: Verdicts) -> Iterator[Drawn]:
@@ -282,6 +275,7 @@ def _ceilings(sources: Sources) -> Iterator[Drawn]:
 
 
 NAMES = ("original", "noised", "denoised", "masked", "inpainted", "sampled")
+TRAINING = {"steps": "updates", "T": "time steps"}  # what is reduced where it is
 
 
 def _panel(fig: Figure, lines: Sequence[Sequence[np.ndarray]], span: tuple[float, float] | None) -> None:
@@ -316,8 +310,8 @@ def _dead_leaves(sources: Sources) -> Iterator[Drawn]:
         "Dead leaves: denoising, inpainting, samples",
         "Rows of images: original, noised, denoised, masked, inpainted, and an unrelated sample",
         f"A small model trained on images of side 16, applied at side {side} ({source} records, one seed per row). "
-        f"{_training(sources[source], 'dead_leaves_posterior')} Noise of the data's own variance. The paper denoises "
-        "CIFAR-10 and inpaints bark.",
+        f"{training_in_words(sources[source], 'dead_leaves_posterior', TRAINING)} "
+        "Noise of the data's own variance. The paper denoises CIFAR-10 and inpaints bark.",
     )
 
 
@@ -339,7 +333,8 @@ def _pictures(sources: Sources) -> Iterator[Drawn]:
             f"{title}: data, denoising, inpainting, samples",
             "Rows of images: original, noised, denoised, masked, inpainted, and an unrelated sample",
             f"Originals are test images. {source.capitalize()} records, one seed. "
-            f"{_training(sources[source], experiment)} Parzen estimates of the seeds' samples: {parzen} bits.",
+            f"{training_in_words(sources[source], experiment, TRAINING)} "
+            f"Parzen estimates of the seeds' samples: {parzen} bits.",
         )
 
 

@@ -14,7 +14,7 @@ from repro.generalisation import breaking_point, ratios
 from repro.plan import Arm
 from repro.report.animation import Film, Take
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, Drawn, new_figure
-from repro.report.figures import Sources, Verdicts, deviation_effects, recorded_arm
+from repro.report.figures import Sources, Verdicts, deviation_effects, recorded_arm, training_in_words
 from repro.statistics import mean_interval
 
 CHAIN, SWIMMER, BODIES, LABELLED = (5, 6, 7, 8), (3, 4, 5, 6, 8, 9), (6,), (8, 16)
@@ -73,16 +73,6 @@ def _at_the_size(
     """Return the errors of networks trained at each size, for as long as those that are compared with them."""
     own = recorded_arm(evidence, experiment, setting)
     return evidence.by_index(Arm(experiment, own.setting | SAME_SIZE), quantity) if own else {}
-
-
-def _training(evidence: Evidence, experiment: str, what: str) -> str:
-    """Say how long the drawn networks were trained."""
-    found = recorded_arm(evidence, experiment, {})
-    protocol = evidence.ledger.experiments[experiment].setting
-    if found is None or found.setting == protocol:
-        return "Trained in full."
-    steps, batch = found.setting["steps"], found.setting["batch"]
-    return f"Trained for {steps:,} steps of {batch} {what} (full tier: {protocol['steps']:,} of {protocol['batch']})."
 
 
 def _line(
@@ -153,7 +143,7 @@ def _chain(evidence: Evidence) -> Drawn | None:
         "Mass-spring chain: error against size",
         "One-step error of three arms against the number of masses from 4 to 48, and its ratio to a network trained "
         "at each size",
-        f"{_training(evidence, 'chain', 'scenes')} "
+        f"{training_in_words(evidence, 'chain', {'steps': 'steps', 'batch': 'scenes a step'})} "
         "Geometric means over seeds with 90 % intervals. Rings mark the breaking point: the first size beyond the "
         "training range whose ratio is shown to exceed 2, there and at all larger ones; they do not ask, as the "
         "verdicts do, whether the network trained at the size has learned anything. The demo tests 4 and 9 masses and "
@@ -190,7 +180,7 @@ def _matched(evidence: Evidence) -> Drawn | None:
         fig,
         "Mass-spring chain: what leaves the training range",
         "Error of all masses and of those whose inputs lie in the training range; share of inputs outside it",
-        f"{_training(evidence, 'chain', 'scenes')} "
+        f"{training_in_words(evidence, 'chain', {'steps': 'steps', 'batch': 'scenes a step'})} "
         "Left: absolute positions and gravity; geometric means over seeds with 90 % intervals. In the training "
         "range: every input of a mass and of its neighbours, each by itself, lies between the 0.5 and 99.5 "
         "percentiles of training; at 24 masses and more only some in free fall are left. Right: the share of single "
@@ -244,7 +234,7 @@ def _bodies(evidence: Evidence) -> Drawn | None:
         fig,
         "Interaction Network: n-body error against size",
         "Relative error against 3 to 24 bodies, ours and printed, for transfer and for training at the size",
-        f"{_training(evidence, 'prediction', 'scenes')} "
+        f"{training_in_words(evidence, 'prediction', {'steps': 'steps', 'batch': 'scenes a step'})} "
         "Printed values are those of 1612.00222, Tables 2 and 3, divided by the constant velocity's. After a short "
         "training compare slopes and gaps, not levels. Half of the scenes have a star, whose pull is most of the "
         "error of a constant velocity; without it several bodies pull about as much.",
@@ -278,7 +268,7 @@ def _swimmers(evidence: Evidence) -> Drawn | None:
         fig,
         "Swimmers: error against size",
         "Errors of single steps and of hundred-step rollouts against 3 to 30 links, for each arm that has records",
-        f"{_training(evidence, 'swimmer', 'moments')} "
+        f"{training_in_words(evidence, 'swimmer', {'steps': 'steps', 'batch': 'moments a step'})} "
         "Medians over episodes, capped at 1000; geometric means over seeds with 90 % intervals. Each arm takes away "
         "one more thing that grows with the number of links. Rings mark the size from which on the error is shown to "
         "be more than twice that at nine links; they mean nothing where the error at the training sizes is near or "
@@ -316,7 +306,7 @@ def _labels(evidence: Evidence) -> Drawn | None:
         fig,
         "Sorting and shortest paths: label error against size",
         "Wrong labels over labels to be set against the size, for each of the two tasks",
-        f"{_training(evidence, 'demo', 'graphs')} "
+        f"{training_in_words(evidence, 'demo', {'steps': 'steps', 'batch': 'graphs a step'})} "
         "Geometric means over seeds with 90 % intervals. The demos train on 8 to 16 and test on 16 to 32; what lies "
         "beyond is ours. The ends of a path are inputs: a rule that copies them, and an edge between them, searches "
         "for nothing.",
@@ -347,7 +337,7 @@ def _film(evidence: Evidence) -> Drawn | None:
         takes,
         "Mass-spring chain: a film",
         "Chains of " + ", ".join(take.title for take in takes) + ": the simulator's and the network's motion",
-        f"{_training(evidence, 'film', 'scenes')} "
+        f"{training_in_words(evidence, 'film', {'steps': 'steps', 'batch': 'scenes a step'})} "
         "Five seconds at half speed, in a loop: the simulator (grey circles) and the demo's network after a short "
         "training, from the same start and then from its own predictions (orange squares). Each panel has a scale of "
         "its own; both ends are fixed.",

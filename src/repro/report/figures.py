@@ -160,6 +160,25 @@ def recorded_arm(
     return None
 
 
+def training_in_words(evidence: Evidence, experiment: str, counts: Mapping[str, str]) -> str:
+    """Say how much of the full protocol an experiment's default arm was trained with, for a caption.
+
+    Args:
+        evidence: of the paper.
+        experiment: whose arm at the highest tier that has records is meant.
+        counts: setting to what its number counts: ``{"steps": "updates"}``.
+    """
+    found, protocol = recorded_arm(evidence, experiment, {}), evidence.ledger.experiments[experiment].setting
+    if found is None or found.setting == protocol:
+        return "Trained in full."
+    told = [
+        f"{found.setting[key]:,} {what} (full tier: {protocol[key]:,})"
+        for key, what in counts.items()
+        if found.setting[key] != protocol[key]
+    ]
+    return f"Reduced training: {', '.join(told) or 'see the ledger'}."
+
+
 def mean_curve(
     evidence: Evidence, arm: Arm, quantity: str
 ) -> tuple[list[float], list[float], list[tuple[float, float]]]:

@@ -26,14 +26,16 @@ MOST_TICKS = 12  # labels that fit side by side
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm: how it is called, and whether its models were trained at each size.
+    """One arm: how it is called, whether its models were trained at each size, and whether the legend names it.
 
-    Of two that were, for the same arm, the second is called by what differs between them.
+    Models trained at each size have the colour of the arm that they are the reference of, and one entry for all. Of two
+    such references of one arm the second has an entry of its own, with what differs between them.
     """
 
     arm: Arm
     name: str
     same_size: bool
+    named: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _add(curves: list[Curve], new: Curve) -> None:
     like = next((c for c in curves if c.same_size and new.same_size and c.name == new.name), None)
     if like:
         other = {k: v for k, v in new.arm.setting.items() if v != like.arm.setting.get(k)}
-        new = Curve(new.arm, f"trained at each size, {_setting(other)}", True)
+        new = Curve(new.arm, f"trained at each size, {_setting(other)}", True, True)
     curves.append(new)
 
 
@@ -83,7 +85,7 @@ def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier
     curves = []
     for name, (own, same) in generalisation_arms(ledger, claim, tier).items():
         called = name.replace("_", " ") or OWN
-        curves += [Curve(own, called, False), *([Curve(same, called, True)] if same else [])]
+        curves += [Curve(own, called, False, True), *([Curve(same, called, True, False)] if same else [])]
     return [curve for curve in curves if evidence.of(curve.arm)]
 
 
@@ -130,8 +132,7 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         for curve in panel.curves:
             k = names.index(curve.name) % len(COLOURS)
             found = evidence.by_index(curve.arm, quantity)
-            named = not curve.same_size or curve.name.startswith("trained at each size")
-            label = f"{curve.name} ({len(found)} seeds)" if named else None
+            label = f"{curve.name} ({len(found)} seeds)" if curve.named else None
             _curve(axis, found, COLOURS[k], MARKERS[k] + ("--" if curve.same_size else "-"), label)
         if any(curve.same_size for curve in panel.curves):
             axis.plot([], [], "--", color=GREY, label="trained at each size")

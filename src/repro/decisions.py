@@ -111,7 +111,8 @@ def _generalisation(
     control: bool,
 ) -> Decision:
     quantity, found, gate = claim.measure.quantity, {}, 0.0
-    for name, (own, same_size) in generalisation_arms(evidence.ledger, claim, tier, change).items():
+    arms = generalisation_arms(evidence.ledger, claim, tier, change)
+    for name, (own, same_size) in arms.items():
         errors = _one_per_size(evidence, own, quantity)
         reference = _one_per_size(evidence, same_size, quantity) if same_size else {}
         found[name] = generalisation.ratios(errors, claim.trained, claim.relative_to, reference)
@@ -131,8 +132,7 @@ def _generalisation(
         return generalisation.given(gate, held)
     broken = generalisation.judge_breaks(ratios, claim.trained, claim.sizes, claim.limit, found, control)
     decision = generalisation.given(gate, broken)
-    (arm, _) = generalisation_arms(evidence.ledger, claim, tier, change)[""]
-    bend = knee(evidence.by_index(arm, quantity), claim.trained)
+    bend = knee(evidence.by_index(arms[""][0], quantity), claim.trained)
     return replace(decision, reasons=(*decision.reasons, f"The error over all sizes is {bend.words}."))
 
 

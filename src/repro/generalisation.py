@@ -292,23 +292,19 @@ def judge_learned(
     if not same_size:
         reference, at = errors, {t for size in sizes for t in _nearest(trained, size)}
     tests: dict[float, Decision | None] = {}
-    p = 0.0
+    p, idle = 0.0, False
     for size in sorted(at):
         logs = [_logarithm(curve[size]) for curve in reference.values() if size in curve]
         test = _test(logs, bound, "below", by_side) if logs else None
         if test is None or test.outcome is not Outcome.reproduced:
             tests[size] = test
+            idle |= bool(logs) and _test(logs, bound, "below", by_side=True).outcome is Outcome.contradicted
         elif test.p_equivalence is not None:
             p = max(p, test.p_equivalence)
     if not tests:
         return Decision(Outcome.reproduced, n=len(errors), p_equivalence=p)
     listed = "; ".join(_told(size, test) if test else f"{size:g}: no runs" for size, test in tests.items())
     needed = [test.seeds_needed if test else None for test in tests.values()]
-    idle = any(
-        _test(logs, bound, "below", by_side=True).outcome is Outcome.contradicted
-        for size in tests
-        if (logs := [_logarithm(curve[size]) for curve in reference.values() if size in curve])
-    )
     why = (
         f"The reference's own error is not shown to lie below {bound:g} at size {listed} (90 % interval): its ratio "
         "may be that of networks that learned nothing."

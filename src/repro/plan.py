@@ -88,6 +88,11 @@ def in_words(setting: Mapping[str, Scalar]) -> str:
     return ", ".join(v if isinstance(v, str) else f"{k.replace('_', ' ')} = {v}" for k, v in setting.items())
 
 
+def spelled(setting: Mapping[str, Scalar]) -> str:
+    """Return a partial setting with its keys: ``dataset cora, k 4``."""
+    return ", ".join(f"{key} {value}" for key, value in setting.items())
+
+
 def combinations(across: Mapping[str, Iterable[Scalar]]) -> Iterator[Setting]:
     """Return every combination of the values of ``across``; one empty setting if there is nothing."""
     for values in product(*across.values()):
@@ -170,7 +175,7 @@ def generalisation_arms(
     """Return the arm itself (named ``""``) and each it must survive in, with the same-size arm it needs."""
     base, name = claim.measure.setting, claim.measure.experiment
     return {
-        ", ".join(f"{key} {value}" for key, value in other.items()): (
+        spelled(other): (
             arm(ledger, name, base, other, tier=tier, change=change),
             arm(ledger, name, base, other, claim.same_size, tier=tier, change=change)
             if claim.same_size

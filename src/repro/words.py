@@ -124,6 +124,11 @@ def found(claim: Claim, verdict: Verdict, ledger: Ledger) -> str:
     return f"{value} {verdict.where}".strip()
 
 
+def lesser_tier(verdict: Verdict) -> str:
+    """Return the tier of a verdict's runs, ``long tier``, where it is not the full one."""
+    return f"{verdict.tier} tier" if verdict.tier not in (None, "full") else ""
+
+
 def duration(seconds: float | None) -> str:
     """Return a time as a reader wants it: seconds, minutes or hours."""
     if seconds is None:

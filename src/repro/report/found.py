@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from repro.claims import Claim, GeneralisationClaim
 from repro.judge import Verdict
 from repro.ledger import Ledger
-from repro.words import found, printed, tally
+from repro.words import found, lesser_tier, printed, tally
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -86,11 +86,8 @@ def _contradicted(ledger: Ledger, verdict: Verdict, claim: Claim, known: bool) -
     said = f"{side} {printed(claim)}, " if printed(claim) else ""
     note = " (a known exception)" if known else ""
     reason = "" if verdict.kind in ("value", "audit") else f" {verdict.reasons[0]}"
-    tier = f", {verdict.tier} tier" if verdict.tier not in (None, "full") else ""
-    return (
-        f"Contradicted{note}: “{claim.statement}” ({claim.anchor.place}): {said}"
-        f"found {found(claim, verdict, ledger)}{tier}.{reason}"
-    )
+    value = ", ".join(filter(None, [found(claim, verdict, ledger), lesser_tier(verdict)]))
+    return f"Contradicted{note}: “{claim.statement}” ({claim.anchor.place}): {said}found {value}.{reason}"
 
 
 def paragraphs(ledger: Ledger, verdicts: Iterable[Verdict], exceptions: Iterable[str] = ()) -> list[str]:

@@ -10,7 +10,7 @@ from repro.known_exceptions import known_exceptions
 from repro.project import Project
 from repro.records import write_atomically
 from repro.report.found import paragraphs
-from repro.words import change, found, marked, number, printed, unit_of
+from repro.words import change, found, lesser_tier, marked, number, printed, unit_of
 
 BEGIN = "<!-- generated from results/reference by `repro keep`; do not edit -->"
 END = "<!-- end of the generated part -->"
@@ -36,8 +36,7 @@ def generated(project: Project, paper: str) -> str:
     ]
     for verdict in verdicts:
         claim = ledger.claim(verdict.claim)
-        tier = f"{verdict.tier} tier" if verdict.tier not in (None, "full") else ""
-        n = ", ".join(filter(None, [str(verdict.n or ""), tier]))
+        n = ", ".join(filter(None, [str(verdict.n or ""), lesser_tier(verdict)]))
         cells = verdict.claim, printed(claim), found(claim, verdict, ledger), n, marked(verdict.outcome)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     lines += [

@@ -20,7 +20,7 @@ from repro.report.drawing import Drawn
 from repro.report.found import KINDS, by_outcome, kind_of
 from repro.report.notebook import Report
 from repro.report.tables import arxiv_link
-from repro.words import MARKS, duration, found, markdown, marked, outcome_name, printed
+from repro.words import MARKS, duration, found, lesser_tier, markdown, marked, outcome_name, printed
 
 SHOWN = 20  # changed verdicts that are listed one by one
 
@@ -131,11 +131,12 @@ def beliefs(report: Report, extended: Ledger) -> str:
 
 def _belief(ledger: Ledger, claim: Claim, verdict: Verdict, evidence: Evidence, source: str) -> str:
     ours = f" Found: {markdown(found(claim, verdict, ledger))}." if verdict.measured is not None else ""
-    tier = f", {verdict.tier} tier" if verdict.tier not in (None, "full") else ""
+    whose = f"{'reference' if source == 'reference' else 'own'} records"
+    basis = ", ".join(filter(None, [whose, lesser_tier(verdict)]))
     believed = f" ({markdown(printed(claim))})" if printed(claim) else ""
     text = (
         f"{MARKS[verdict.outcome]} **{outcome_name(verdict.outcome)}**: “{markdown(claim.statement)}”{believed}, "
-        f"{verdict.n} runs ({'reference' if source == 'reference' else 'own'} records{tier}).{ours}"
+        f"{verdict.n} runs ({basis}).{ours}"
     )
     if verdict.outcome != "reproduced" and verdict.reasons:
         text += f" {markdown(verdict.reasons[0])}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -65,12 +65,14 @@ def write_site(project: Project, reviews: Sequence[str] = ()) -> Path:
 
 def _forget(site: Path, papers: Sequence[str], reviews: Sequence[str]) -> None:
     """Remove the pages of papers and reviews that are gone."""
-    kept = {"index", *papers}
-    for path in (*site.glob("*.html"), *(site / "badges").glob("*.*")):
-        if path.stem not in kept:
-            path.unlink()
-    for path in (site / "weekly").glob("*.html"):
-        if path.stem not in reviews:
+    _keep_only(site.glob("*.html"), {"index", *papers})
+    _keep_only((site / "badges").glob("*.*"), papers)
+    _keep_only((site / "weekly").glob("*.html"), reviews)
+
+
+def _keep_only(pages: Iterable[Path], stems: Collection[str]) -> None:
+    for path in pages:
+        if path.stem not in stems:
             path.unlink()
 
 
@@ -81,10 +83,7 @@ def write_claims(site: Path, report: Report, entries: Sequence[Entry]) -> None:
     for entry in entries:
         page = render("claim.html", **_claim_values(report, entry, measured, turns))
         _write(site / entry.address, page)
-    known = {Path(entry.address).name for entry in entries}
-    for path in (site / report.paper).glob("*.html"):
-        if path.name not in known:
-            path.unlink()
+    _keep_only((site / report.paper).glob("*.html"), {entry.claim.id for entry in entries})
 
 
 def _claim_values(

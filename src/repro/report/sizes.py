@@ -11,12 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from repro.claims import GeneralisationClaim, Setting, Tier
+from repro.claims import GeneralisationClaim, Tier
 from repro.evidence import Evidence
 from repro.generalisation import OWN, Errors
 from repro.judge import JUDGED_TIERS, choose_tier
 from repro.ledger import Ledger
-from repro.plan import Arm, generalisation_arms
+from repro.plan import Arm, generalisation_arms, spelled
 from repro.report.drawing import COLOURS, GREY, MARKERS, PALE, Drawn, new_figure
 from repro.words import number
 
@@ -71,12 +71,8 @@ def _add(curves: list[Curve], new: Curve) -> None:
     like = next((c for c in curves if c.same_size and new.same_size and c.name == new.name), None)
     if like:
         other = {k: v for k, v in new.arm.setting.items() if v != like.arm.setting.get(k)}
-        new = Curve(new.arm, f"trained at each size, {_setting(other)}", True, True)
+        new = Curve(new.arm, f"trained at each size, {spelled(other).replace('_', ' ')}", True, True)
     curves.append(new)
-
-
-def _setting(setting: Setting) -> str:
-    return ", ".join(f"{key} {value}" for key, value in setting.items()).replace("_", " ")
 
 
 def _curves(ledger: Ledger, evidence: Evidence, claim: GeneralisationClaim, tier: Tier) -> list[Curve]:
@@ -102,7 +98,7 @@ def ticks(sizes: Sequence[float]) -> list[float]:
 def _title(ledger: Ledger, panel: Panel) -> str:
     measure = panel.claim.measure
     what = ledger.experiments[measure.experiment].meaning.partition(" (")[0]
-    parts = [_setting(measure.setting), f"{panel.tier} tier"]
+    parts = [spelled(measure.setting).replace("_", " "), f"{panel.tier} tier"]
     return fill(f"{what}: {', '.join(filter(None, parts))}", 60)
 
 

@@ -186,10 +186,11 @@ def build(project: Project, week: str | None = None, form: str | None = None) ->
         ReproError: if anything is amiss; the review then stays as it was.
     """
     found = read(project, week, form)
-    later = [p.stem for p in folder(project).glob("*.json") if WEEK.fullmatch(p.stem) and p.stem > found.week]
-    if later and (folder(project) / f"{found.week}.json").is_file():
+    built = [path.stem for path in _states(project)]
+    later = [week for week in built if week > found.week]
+    if later and found.week in built:
         raise ReproError(
-            f"{found.path}: {min(later)} is built already, and compared with what stood here: today's numbers would "
+            f"{found.path}: {later[0]} is built already, and compared with what stood here: today's numbers would "
             "take its place. Prose that you have changed is shown by `repro report`"
         )
     for paper in found.papers:
@@ -279,6 +280,11 @@ def _state(reports: dict[str, Report], exceptions: dict[str, str]) -> dict[str, 
     return {"claims": state_of(entries), "papers": totals}
 
 
+def _states(project: Project) -> list[Path]:
+    """Return the notes of all weeks that were built, the earliest first."""
+    return [path for path in sorted(folder(project).glob("*.json")) if WEEK.fullmatch(path.stem)]
+
+
 def _line_by_line(state: dict[str, dict[str, Any]]) -> str:
     """Return the state as JSON with a line for each claim, so that its history can be read."""
     parts = [
@@ -291,7 +297,7 @@ def _line_by_line(state: dict[str, dict[str, Any]]) -> str:
 
 
 def _changes(project: Project, week: str, state: dict[str, Any], reports: dict[str, Report]) -> str:
-    earlier = [p for p in sorted(folder(project).glob("*.json")) if WEEK.fullmatch(p.stem) and p.stem < week]
+    earlier = [path for path in _states(project) if path.stem < week]
     if not earlier:
         found, before, fresh = Changes(None, [], 0), {}, {}
     else:

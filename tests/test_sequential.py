@@ -97,6 +97,31 @@ def test_seeds_are_added_until_a_claim_is_settled(toy) -> None:
     assert again.verdicts == found.verdicts
 
 
+def test_seeds_are_added_until_a_reference_is_shown_to_have_learned(toy) -> None:
+    """No ratio is tested before that, so there is no p-value; the gate says how many seeds it needs."""
+    toy.edit(
+        "  - id: C1\n",
+        """  - id: G1
+    kind: generalisation
+    statement: The cost at 4 is at most ninety times that at 2.
+    anchor: {place: Figure 1, evidence: paper}
+    measure: {experiment: growth, quantity: cost}
+    relative_to: training_sizes
+    trained: [1, 2]
+    sizes: [4]
+    limit: 90.0
+    expect: holds
+    reference_below: 2.04
+  - id: C1
+""",
+    )
+    found = grow(toy, toy.progress, claim_id="G1")
+    assert found.looks[:2] == [5, 10], (
+        "five seeds do not show a mean of 2 with a spread of 5 % to lie below 2.04"
+    )
+    assert found.verdicts[0].outcome == "reproduced"
+
+
 def test_growing_notes_at_which_level_its_runs_are_to_be_judged(toy) -> None:
     grow(toy, toy.progress, claim_id="H1")
     assert read_levels(toy.folder, "toy") == {"train": LEVEL}

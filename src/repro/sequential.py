@@ -52,8 +52,10 @@ class Settled:
 
 
 def _can_be_settled(verdict: Verdict) -> bool:
-    """Whether more seeds may help: a test was made that gave a p-value, or one seed was too few for any."""
-    return verdict.outcome == "inconclusive" and (verdict.p_outside is not None or 0 < verdict.n < LOOKS[0])
+    """Whether more seeds may help: a test gave a p-value or says how many it needs, or one seed was too few for any."""
+    return verdict.outcome == "inconclusive" and (
+        verdict.p_outside is not None or verdict.seeds_needed is not None or 0 < verdict.n < LOOKS[0]
+    )
 
 
 def _wanted(planned: Sequence[Job], claims: set[str], seeds: int) -> list[Job]:

@@ -160,16 +160,27 @@ def recorded_arm(
     return None
 
 
-def training_in_words(evidence: Evidence, experiment: str, counts: Mapping[str, str]) -> str:
-    """Say how much of the full protocol an experiment's default arm was trained with, for a caption.
+def training_in_words(
+    evidence: Evidence,
+    experiment: str,
+    counts: Mapping[str, str],
+    setting: Mapping[str, Scalar] = MappingProxyType({}),
+) -> str:
+    """Say how much of the full protocol an experiment's arm was trained with, for a caption; nothing without records.
 
     Args:
         evidence: of the paper.
         experiment: whose arm at the highest tier that has records is meant.
         counts: setting to what its number counts: ``{"steps": "updates"}``.
+        setting: of the arm, where it is not the default one.
     """
-    found, protocol = recorded_arm(evidence, experiment, {}), evidence.ledger.experiments[experiment].setting
-    if found is None or found.setting == protocol:
+    found, protocol = (
+        recorded_arm(evidence, experiment, setting),
+        evidence.ledger.experiments[experiment].setting,
+    )
+    if found is None:
+        return ""
+    if all(found.setting[key] == protocol[key] for key in {*protocol} - {*setting}):
         return "Trained in full."
     told = [
         f"{found.setting[key]:,} {what} (full tier: {protocol[key]:,})"

@@ -117,7 +117,7 @@ rule report:
     input:
         expand("results/local/{paper}/verdicts.json", paper=PAPERS),
         expand("papers/{paper}/report.py", paper=PAPERS),
-        expand("papers/{paper}/figures.py", paper=PAPERS),
+        sorted(PROJECT.papers.glob("*/figures*.py")),
         sorted(PROJECT.papers.glob("known_exceptions.yaml")),
         sorted(PROJECT.reference.glob("*.parquet")),
         sorted(PROJECT.reference.glob("*.json")),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from papers.graph_networks.against_size import (
+from papers.graph_networks.figures_by_size import (
     RINGS,
     Arms,
     at_the_size,
@@ -17,7 +17,7 @@ from papers.graph_networks.against_size import (
     logs_of,
     size_axis,
 )
-from papers.graph_networks.swimmer_figures import rollouts, swimmers, trained_longer
+from papers.graph_networks.figures_of_swimmers import rollouts, swimmers, trained_longer
 from repro.evidence import Evidence, main_source
 from repro.plan import Arm
 from repro.report.animation import Film, Take

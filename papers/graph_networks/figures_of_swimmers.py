@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from papers.graph_networks.against_size import (
+from papers.graph_networks.figures_by_size import (
     RINGS,
     Arms,
     draw,

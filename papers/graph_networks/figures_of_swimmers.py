@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from matplotlib.ticker import FuncFormatter, LogLocator
+
 from papers.graph_networks.figures_by_size import (
     RINGS,
     Arms,
@@ -17,6 +19,7 @@ from papers.graph_networks.figures_by_size import (
 from repro.evidence import Evidence
 from repro.report.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, Drawn, new_figure
 from repro.report.figures import recorded_arm, training_in_words
+from repro.words import number
 
 SWIMMER = (3, 4, 5, 6, 8, 9)
 LINKS = (3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30)  # where an axis has ticks
@@ -84,19 +87,24 @@ def trained_longer(evidence: Evidence) -> Drawn | None:
         ("swimmer_longer", {"linestyle": "--", "markerfacecolor": "white"}),
     )
     trained: list[Mapping[str, Any]] = []
+    whole = ""
     for label, (setting, colour, marker) in SWIMMER_ARMS.items():
+        # Beside the others "and ..." says it all; alone it needs what came before.
+        whole = f"{whole}, {label.removeprefix('and ')}" if label.startswith("and ") else label
         if not recorded_arm(evidence, "swimmer_longer", setting):
             continue
         trained.append(setting)
         for axis, quantity in zip(axes, ("one_step_error", "rollout_error"), strict=True):
             for experiment, style in trainings:
                 errors = errors_of(evidence, experiment, setting, quantity)
-                draw(axis, logs_of(errors), colour, marker, "_" if style else label, **style)
+                draw(axis, logs_of(errors), colour, marker, "_" if style else whole, **style)
     if not trained:
         return None
     for axis, what in zip(axes, ("a step", "100 steps"), strict=True):
         size_axis(axis, SWIMMER, LINKS, "links (grey: trained on, but for 7)")
         axis.axhline(1, color=GREY, linewidth=1)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # a decade has too few ticks
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
         axis.set_ylabel(f"error of {what} / constant state's")
     axes[0].plot([], [], "--", color=GREY, marker="o", mfc="white", label="dashed: trained longer")
     handles = axes[0].get_legend_handles_labels()

@@ -72,7 +72,9 @@ def run(
     claim: Annotated[str | None, typer.Option(help="only what this claim and its controls need")] = None,
     deviation: Annotated[str | None, typer.Option(help="only what this deviation needs")] = None,
     tier: Annotated[TierName, typer.Option(help="how much compute")] = TierName.quick,
-    seeds: Annotated[str | None, typer.Option(help="100, or 7,12-15; default: as the tier plans")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="how many (100) or which (7,12-15; one: 97-97); default: the tier's")
+    ] = None,
     device: Annotated[Device, typer.Option(help="where to run")] = Device.auto,
     set_: Annotated[list[str] | None, typer.Option("--set", help="change a setting: key=value")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="processor threads; default: all")] = None,

@@ -80,26 +80,25 @@ def rollouts(evidence: Evidence) -> Drawn | None:
 
 def trained_longer(evidence: Evidence) -> Drawn | None:
     """Draw both beside what they are after a longer training, for the arms that had one."""
+    trained = [own for own, *_ in SWIMMER_ARMS.values() if recorded_arm(evidence, "swimmer_longer", own)]
+    if not trained:
+        return None
     fig = new_figure(10, 4.6)
     axes = fig.subplots(1, 2)
     trainings: tuple[tuple[str, dict[str, Any]], ...] = (
         ("swimmer", {}),
         ("swimmer_longer", {"linestyle": "--", "markerfacecolor": "white"}),
     )
-    trained: list[Mapping[str, Any]] = []
     whole = ""
     for label, (setting, colour, marker) in SWIMMER_ARMS.items():
         # Beside the others "and ..." says it all; alone it needs what came before.
         whole = f"{whole}, {label.removeprefix('and ')}" if label.startswith("and ") else label
-        if not recorded_arm(evidence, "swimmer_longer", setting):
+        if setting not in trained:
             continue
-        trained.append(setting)
         for axis, quantity in zip(axes, ("one_step_error", "rollout_error"), strict=True):
             for experiment, style in trainings:
                 errors = errors_of(evidence, experiment, setting, quantity)
                 draw(axis, logs_of(errors), colour, marker, "_" if style else whole, **style)
-    if not trained:
-        return None
     for axis, what in zip(axes, ("a step", "100 steps"), strict=True):
         size_axis(axis, SWIMMER, LINKS, "links (grey: trained on, but for 7)")
         axis.axhline(1, color=GREY, linewidth=1)
@@ -107,8 +106,7 @@ def trained_longer(evidence: Evidence) -> Drawn | None:
         axis.yaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
         axis.set_ylabel(f"error of {what} / constant state's")
     axes[0].plot([], [], "--", color=GREY, marker="o", mfc="white", label="dashed: trained longer")
-    handles = axes[0].get_legend_handles_labels()
-    fig.legend(*handles, loc="outside lower center", ncols=2)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return Drawn(
         fig,
         "Swimmers: after longer training",

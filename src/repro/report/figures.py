@@ -180,7 +180,7 @@ def training_in_words(
     )
     if found is None:
         return ""
-    if all(found.setting[key] == protocol[key] for key in {*protocol} - {*setting}):
+    if found.setting == {**protocol, **setting}:
         return "Trained in full."
     told = [
         f"{found.setting[key]:,} {what} (full tier: {protocol[key]:,})"

@@ -24,6 +24,12 @@ SWISS = {
 }  # fmt: skip
 
 
+HEARTBEAT = {
+    "T": 12, "length": 10, "base_rate": 0.2, "schedule": "binomial", "hidden": 8, "output": "offset", "steps": 5,
+    "batch": 3, "learning_rate": 0.02, "test_draws": 20, "samples": 4,
+}  # fmt: skip
+
+
 PICTURES = {
     "dataset": "mnist", "T": 8, "first_beta": 1e-3, "schedule": "released_code", "network": "dense", "dense_width": 6,
     "basis_width": 1.0, "mean": "equation_65", "channels": 4, "steps": 3, "batch": 6, "learning_rate": 1e-3,

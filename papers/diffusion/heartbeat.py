@@ -15,7 +15,7 @@ from papers.diffusion.processes import BITS, Binomial, bernoulli_entropy
 from papers.diffusion.sets import PERIOD, heartbeats, phases
 from papers.diffusion.training import adam, predict
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.noise import bernoulli
 
@@ -99,7 +99,7 @@ def entropies(process: Binomial, data: Tensor) -> float:
     return float(last - first) - data.shape[-1] * process.equilibrium_entropy()
 
 
-def train(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Model:
+def train(setting: Mapping[str, Any], seeds: Sequence[int], work: Work) -> Model:
     """Return the trained seeds."""
     model = Model(setting, seeds)
     adam(
@@ -107,7 +107,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) ->
         lambda step: model.loss(step, setting["batch"]),
         setting["steps"],
         setting["learning_rate"],
-        context,
+        work,
     )
     return model
 
@@ -125,7 +125,7 @@ def _bytes_per_seed(setting: Mapping[str, Any]) -> float:
 def heartbeat(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Table 1, binary heartbeat: train, estimate K twice on fresh noise, and sample."""
     for chunk in context.chunks(seeds, _bytes_per_seed(setting), largest=1):
-        model = train(setting, chunk, context)
+        model = train(setting, chunk, context.work)
         first, again = (model.bound(setting["test_draws"], f"test/{i}") for i in range(2))
         null = -setting["length"] * model.exact.equilibrium_entropy() * BITS
         valid = _valid(model.sample(setting["samples"]), model.data).float().mean(-1)
@@ -147,7 +147,7 @@ def heartbeat(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
 def heartbeat_samples(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Figure 2: sequences of the reverse process, each as the number that its bits form, with the bits it misses."""
     for chunk in context.chunks(seeds, _bytes_per_seed(setting), largest=1):
-        model = train(setting, chunk, context)
+        model = train(setting, chunk, context.work)
         sequences = model.sample(setting["samples"])
         weights = 2.0 ** torch.arange(setting["length"])
         for i, seed in enumerate(chunk):

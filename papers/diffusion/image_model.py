@@ -15,6 +15,7 @@ from papers.diffusion.posterior import times_gaussian, times_smooth
 from papers.diffusion.processes import Gaussian
 from papers.diffusion.training import adam
 from repro import randomness
+from repro.context import Work
 from repro.ensemble import Ensemble
 from repro.noise import normal, uniform
 
@@ -26,13 +27,6 @@ LAYERS = {  # multi-scale layers, scales of each, and whether a dense path runs 
     "dense": (0, 1, True),
     "both": (2, 3, True),
 }
-
-
-class _Ticker:
-    """A context of which only the progress is used."""
-
-    def __init__(self, tick: Callable[[float], None]) -> None:
-        self.tick = tick
 
 
 class Model:
@@ -92,17 +86,14 @@ class Model:
         noise = normal(randomness.key(self.seeds, f"{stream}/noise", step), *x0.shape[1:])
         return kl_terms(self.process, self.reverse, x0, noise, t).flatten(2).sum(-1)
 
-    def train(
-        self, batch: Batch, steps: int, learning_rate: float, stream: str, tick: Callable[[float], None]
-    ) -> Model:
+    def train(self, batch: Batch, steps: int, learning_rate: float, stream: str, work: Work) -> Model:
         """Minimise KL per pixel on ``batch(step)``, images ``(S, n, colours, height, width)``; returns itself."""
 
         def loss(step: int) -> Tensor:
             x0 = batch(step)
             return self.kl(x0, stream, step).mean(-1) / x0[0, 0].numel()
 
-        parameters = self.ensemble.parameters.values()
-        adam(parameters, loss, steps, learning_rate, _Ticker(tick))
+        adam(self.ensemble.parameters.values(), loss, steps, learning_rate, work)
         return self
 
     @torch.no_grad()

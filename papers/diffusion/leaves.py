@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from papers.diffusion.image_model import Model, posteriors, recovered
 from papers.diffusion.leaves_set import SIDES
 from papers.diffusion.processes import BITS, Gaussian
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 from repro.noise import uniform
 
 Rows = Iterator[tuple[int, list[dict[str, float]]]]
@@ -30,7 +30,7 @@ def train(
     seeds: Sequence[int],
     side: int,
     context: Context,
-    tick: Callable[[float], None],
+    work: Work,
 ) -> Model:
     """Return seeds trained on images of one side; as many pixels of data, and in a batch, at every side."""
     model = Model(setting, seeds, (1, side, side), context.device)
@@ -42,7 +42,7 @@ def train(
         chosen = (uniform(randomness.key(model.seeds, "leaves/batch", step), batch) * n).long()
         return data[rows, chosen]
 
-    return model.train(drawn, setting["steps"], setting["learning_rate"], "leaves/train", tick)
+    return model.train(drawn, setting["steps"], setting["learning_rate"], "leaves/train", work)
 
 
 def per_pixel(
@@ -65,16 +65,10 @@ def dead_leaves_bound(setting: Mapping[str, Any], seeds: Sequence[int], context:
     for chunk in context.chunks(seeds, 4e8, largest=1):
         rows: list[list[dict[str, float]]] = [[] for _ in chunk]
         model = None
+        trainings = len(sides) if setting["trained_on"] == "same_size" else 1
         for i, side in enumerate(sides):
-            if model is None or setting["trained_on"] == "same_size":
-                share = 1 / (len(sides) if setting["trained_on"] == "same_size" else 1)
-                model = train(
-                    setting,
-                    chunk,
-                    side,
-                    context,
-                    lambda done, i=i, share=share: context.tick((i + done) * share),
-                )
+            if i < trainings:
+                model = train(setting, chunk, side, context, context.work.part(i, trainings))
             for own, row in zip(rows, per_pixel(model, setting, side, chunk, context), strict=True):
                 own.append({"side": side, **row})
         yield from zip(chunk, rows, strict=True)
@@ -102,7 +96,7 @@ def dead_leaves_samples(setting: Mapping[str, Any], seeds: Sequence[int], contex
     """Samples by image side of a model trained at the smallest; as many pixels of them at every side."""
     sides = [side for side in SIDES if side <= setting["largest_side"]]
     for chunk in context.chunks(seeds, 4e8, largest=1):
-        model = train(setting, chunk, SIDES[0], context, context.tick)
+        model = train(setting, chunk, SIDES[0], context, context.work)
         found = [
             steepness_distance(model, side, _as_many_pixels(setting["samples"], side), chunk, context)
             for side in sides
@@ -123,13 +117,7 @@ def dead_leaves_by_steps(setting: Mapping[str, Any], seeds: Sequence[int], conte
     for chunk in context.chunks(seeds, 4e8, largest=1):
         rows: list[list[dict[str, float]]] = [[] for _ in chunk]
         for i, T in enumerate(choices):
-            model = train(
-                {**setting, "T": T},
-                chunk,
-                side,
-                context,
-                lambda done, i=i: context.tick((i + done) / len(choices)),
-            )
+            model = train({**setting, "T": T}, chunk, side, context, context.work.part(i, len(choices)))
             bounds = per_pixel(model, setting, side, chunk, context)
             distances = steepness_distance(model, side, setting["samples"], chunk, context)
             for own, row, distance in zip(rows, bounds, distances, strict=True):
@@ -141,7 +129,7 @@ def dead_leaves_posterior(setting: Mapping[str, Any], seeds: Sequence[int], cont
     """Samples, denoising at a signal-to-noise ratio of 1, and inpainting; a row is one pixel."""
     side = setting["side"]
     for chunk in context.chunks(seeds, 4e8, largest=1):
-        model = train(setting, chunk, SIDES[0], context, context.tick)
+        model = train(setting, chunk, SIDES[0], context, context.work)
         original = leaves_set.load(context.root, "test", side, chunk, 1).to(context.device)
         found = posteriors(model, original, setting["power"], setting["product"])
         ratios = recovered(found)

@@ -118,18 +118,18 @@ def pictures_model(setting: Mapping[str, Any], seeds: Sequence[int], context: Co
     ``dataset`` names it; nothing else depends on the size or the colours of its images.
     """
     pictures = read(setting["dataset"], context.root)
-    batch, shown = setting["batch"], setting["shown"]
+    batch = setting["batch"]
     null = -Gaussian.equilibrium_entropy() * BITS * pictures.shape[0]
     for chunk in context.chunks(seeds, 1e9, largest=1):
         model = Model(setting, chunk, pictures.shape, context.device)
         train, test = (levels.to(context.device) for levels in (pictures.train, pictures.test))
         drawn = _batches(model, pictures, train, batch, "pictures/train")
-        model.train(drawn, setting["steps"], setting["learning_rate"], "pictures/kl", context.tick)
+        model.train(drawn, setting["steps"], setting["learning_rate"], "pictures/kl", context.work)
         # Every test image once, so that the standard error is one over images as well.
         in_turn = _in_turn(model, pictures, test, batch)
         repeats = min(setting["test"], len(test)) // batch
         found = model.bound(in_turn, repeats, pictures.shape, "pictures/measure")
-        original = _in_turn(model, pictures, test, shown)(0)
+        original = _batches(model, pictures, test, setting["shown"], "pictures/shown")(0)
         with torch.no_grad():
             images = posteriors(model, original, setting["power"], setting["product"])
         ratios = recovered(images)

@@ -18,7 +18,7 @@ from papers.diffusion.processes import BITS, Gaussian
 from papers.diffusion.sets import FROM, TO, spiral, swiss_roll
 from papers.diffusion.training import adam, predict
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.noise import normal
 
@@ -103,7 +103,7 @@ class Model:
         return bound.from_kl(kl, bound.gaussian_entropies(process, 2))
 
 
-def train(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Model:
+def train(setting: Mapping[str, Any], seeds: Sequence[int], work: Work) -> Model:
     """Return the trained seeds."""
     model = Model(setting, seeds)
     adam(
@@ -111,7 +111,7 @@ def train(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) ->
         lambda step: -model.bound(setting["batch"], "train", step).bits,
         setting["steps"],
         setting["learning_rate"],
-        context,
+        work,
     )
     return model
 
@@ -166,7 +166,7 @@ def measures(model: Model, setting: Mapping[str, Any]) -> list[dict[str, float]]
 def swiss_roll_bound(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """Table 1, swiss roll: train and estimate K on fresh points."""
     for chunk in context.chunks(seeds, 1e8, largest=10):
-        model = train(setting, chunk, context)
+        model = train(setting, chunk, context.work)
         yield from zip(chunk, measures(model, setting), strict=True)
 
 
@@ -182,7 +182,7 @@ def swiss_roll_path(setting: Mapping[str, Any], seeds: Sequence[int], context: C
 
     n = setting["samples"]
     for chunk in context.chunks(seeds, 1e8, largest=10):
-        model = train(setting, chunk, context)
+        model = train(setting, chunk, context.work)
         process = Gaussian(model.process().betas.detach())
         clouds, drifts = model.walk(n)
         for i, seed in enumerate(chunk):

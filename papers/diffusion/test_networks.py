@@ -20,7 +20,7 @@ from papers.diffusion import (
     schedules,
     swiss,
 )
-from papers.diffusion.conftest import HERE, LEAVES, SWISS
+from papers.diffusion.conftest import HEARTBEAT, LEAVES, SWISS
 from papers.diffusion.images import ImageReverse, bumps
 from papers.diffusion.model import HeartbeatNetwork, RadialBasis
 from papers.diffusion.processes import (
@@ -30,7 +30,7 @@ from papers.diffusion.processes import (
 from papers.diffusion.sets import dead_leaves, heartbeats, spiral, swiss_roll
 from papers.diffusion.training import adam
 from repro import randomness
-from repro.context import Context
+from repro.context import Context, Work
 from repro.data.fetch import require
 from repro.errors import DataCorrupt, DataUnavailable, SettingError
 from repro.noise import bernoulli, normal
@@ -86,12 +86,6 @@ def test_image_model_takes_any_side_and_moves_with_its_input(side: int) -> None:
         )
 
 
-HEARTBEAT = {
-    "T": 12, "length": 10, "base_rate": 0.2, "schedule": "binomial", "hidden": 8, "output": "offset", "steps": 5,
-    "batch": 3, "learning_rate": 0.02, "test_draws": 20, "samples": 4,
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("function", "setting"),
     [
@@ -110,12 +104,12 @@ def test_a_seed_does_not_depend_on_its_neighbours(function, setting, few_leaves:
 
 def test_training_raises_the_bound_and_moves_learned_rates_only() -> None:
     before = swiss.Model(SWISS, [0])
-    after = swiss.train({**SWISS, "steps": 60}, [0], HERE)
+    after = swiss.train({**SWISS, "steps": 60}, [0], Work())
     with torch.no_grad():
         assert float(after.bound(500, "t").bits) > float(before.bound(500, "t").bits) + 0.05
     assert not torch.equal(before.logits, after.logits)
     assert torch.equal(before.first, after.first)
-    fixed = swiss.train({**SWISS, "schedule": "fixed"}, [0], HERE)
+    fixed = swiss.train({**SWISS, "schedule": "fixed"}, [0], Work())
     assert torch.equal(fixed.logits, swiss.Model({**SWISS, "schedule": "fixed"}, [0]).logits)
 
 
@@ -128,7 +122,7 @@ def test_the_learning_rate_falls_to_nothing_in_the_second_half() -> None:
         seen.append(float(w.detach()))
         return w
 
-    adam([w], loss, 8, 0.1, HERE)
+    adam([w], loss, 8, 0.1, Work())
     seen.append(float(w.detach()))
     steps = -np.diff(seen) / 0.1
     assert steps.tolist() == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25], abs=1e-4)
@@ -264,7 +258,7 @@ def test_what_is_over_the_cap_is_what_exceeds_it(above: float, monkeypatch: pyte
 def test_the_bound_on_dead_leaves_is_that_of_test_images(
     few_leaves: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, asked, load = leaves.train(LEAVES, [0], 16, few_leaves, few_leaves.tick), [], leaves_set.load
+    model, asked, load = leaves.train(LEAVES, [0], 16, few_leaves, Work()), [], leaves_set.load
 
     def spy(root: Path, split: str, *rest: Any) -> torch.Tensor:
         asked.append(split)

@@ -141,6 +141,10 @@ def test_pictures_are_data_of_mean_zero_and_variance_one(small_pictures: None) -
 def test_a_seed_of_pictures_does_not_depend_on_its_neighbours(small_pictures: None) -> None:
     together = dict(pictures.pictures_model(PICTURES, [4, 9], HERE))
     assert dict(pictures.pictures_model(PICTURES, [9], HERE))[9] == together[9]
+    shown = [[row["original"] for row in together[seed]] for seed in (4, 9)]
+    assert np.abs(np.subtract(*shown)).max() > 1, (
+        "each seed is to show its own images, not others' with other noise"
+    )
 
 
 def test_training_on_pictures_raises_the_bound(small_pictures: None) -> None:

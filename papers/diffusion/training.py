@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from repro.context import Context
+from repro.context import Work
 from repro.ensemble import Ensemble
 
 
@@ -28,23 +29,39 @@ def adam(
     loss: Callable[[int], Tensor],
     steps: int,
     learning_rate: float,
-    context: Context,
+    work: Work,
 ) -> None:
     """Minimise the sum of the seeds' losses; the rate is constant for half of the steps, then falls to 0.
 
-    The paper used SFO, which has no maintained implementation; what it would reach is not known.
+    What is random in a loss depends on its step alone, so a training that goes on from its checkpoint ends as one that
+    was never interrupted. The paper used SFO, which has no maintained implementation; what it would reach is not known.
 
     Args:
         parameters: stacked over seeds.
         loss: step to losses ``(S,)``; each depends on its own seed's parameters only.
         steps: number of updates.
         learning_rate: at the start.
-        context: is told the progress.
+        work: takes how much is done, and keeps the state.
     """
-    optimizer = torch.optim.Adam(list(parameters), lr=learning_rate)
-    for step in range(steps):
+    parameters = list(parameters)
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+
+    def state(done: int) -> dict[str, Any]:
+        weights = [p.detach() for p in parameters]
+        return {"done": done, "parameters": weights, "adam": optimizer.state_dict()}
+
+    first = 0
+    if saved := work.checkpoint.load():
+        first = saved["done"]
+        optimizer.load_state_dict(saved["adam"])
+        with torch.no_grad():
+            for p, kept in zip(parameters, saved["parameters"], strict=True):
+                p.copy_(kept)
+    for step in range(first, steps):
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, 2 * (1 - step / steps))
         optimizer.zero_grad(set_to_none=True)
         loss(step).sum().backward()
         optimizer.step()
-        context.tick((step + 1) / (steps + 1))
+        work.tick((step + 1) / (steps + 1))
+        work.checkpoint.save(lambda done=step + 1: state(done))
+    work.checkpoint.save(lambda: state(steps), ended=True)

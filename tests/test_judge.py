@@ -887,7 +887,11 @@ def test_comparisons_are_told_apart_in_words(toy) -> None:
     toy.edit("    than: [{variant: a}]\n", "    than: [{variant: a, steps: 50}]\n")
     toy.edit("    greater: {variant: b}\n", "    greater: {variant: b, steps: 50}\n")
     claim = toy.ledger.claim("O1")
-    assert list(comparisons(toy.ledger, claim)) == ["a, level = 70.0", "a, level = 90.0"]
+    assert list(comparisons(toy.ledger, claim)) == ["level = 70.0", "level = 90.0"]
+    two = claim.model_copy(
+        update={"than": [*claim.than, {"variant": "c", "steps": 50}], "across": {"level": [70.0]}}
+    )
+    assert list(comparisons(toy.ledger, two)) == ["a, level = 70.0", "c, level = 70.0"]
 
 
 def test_a_switch_that_both_sides_set_is_told_of_both(toy) -> None:

@@ -1,4 +1,4 @@
-"""The lower bound K on the log likelihood (Section 2.3 and Appendix B), as the paper defines it.
+"""The lower bound K on the log likelihood (Section 2.4 and Appendix B), as the paper defines it.
 
     K = - Σ_{t=2..T} E_q KL( q(x_{t-1} | x_t, x_0) ‖ p(x_{t-1} | x_t) ) + H_q(X_T | X_0) - H_q(X_1 | X_0) - H_p(X_T)
 

@@ -1,4 +1,4 @@
-"""The binary heartbeat: binomial diffusion, trained at all times at once (Section 3.2 and Appendix D.1.2)."""
+"""The binary heartbeat: binomial diffusion, trained at all times at once (Section 3.1.2 and Appendix D.1.2)."""
 
 from __future__ import annotations
 

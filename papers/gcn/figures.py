@@ -53,7 +53,9 @@ def _figure_2(sources: Sources) -> Iterator[Drawn]:
         axis.fill_between(
             xs, *np.maximum(np.transpose(intervals), 1e-6), color=colour, alpha=0.25, linewidth=0
         )
-        axis.plot(xs, means, marker + "-", color=colour, label=f"{source}, mean and 90 % interval")
+        # The larger and empty mark can be seen around the other where both lie on one spot.
+        mark = {"markersize": 10, "markerfacecolor": "none"} if source == "reference" else {}
+        axis.plot(xs, means, marker + "-", color=colour, label=f"{source}, mean and 90 % interval", **mark)
         axis.plot(xs, means[-1] * np.array(xs) / xs[-1], "--", color=GREY, linewidth=1)
     axis.plot([], [], "--", color=GREY, linewidth=1, label="slope 1 through the largest graph")
     axis.set(xscale="log", yscale="log", xlabel="edges", ylabel="time per epoch [s]")

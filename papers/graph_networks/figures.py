@@ -184,7 +184,15 @@ def _labels(evidence: Evidence) -> Drawn | None:
     }
     if copied:
         axis.plot(list(copied), list(copied.values()), "--", color=GREY, linewidth=1)
-        axis.text(min(copied), 0.36, "copies the ends of a path", fontsize=8, color=GREY)
+        axis.annotate(
+            "copies the ends of a path",
+            (max(copied), copied[max(copied)]),
+            (0, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color=GREY,
+        )
     axis.set_ylabel("wrong labels / labels to be set")
     fig.legend(loc="outside lower center", ncols=2)
     return Drawn(

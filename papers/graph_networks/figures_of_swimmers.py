@@ -114,7 +114,7 @@ def trained_longer(evidence: Evidence) -> Drawn | None:
         "links",
         f"{_training(evidence, 'swimmer', {})} Dashed: "
         f"{_training(evidence, 'swimmer_longer', trained[0])} Medians over episodes, capped at 1000; "
-        "geometric means over seeds with 90 % intervals.",
+        "geometric means over seeds with 90 % intervals, which may reach beyond.",
     )
 
 

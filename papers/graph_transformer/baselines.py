@@ -26,8 +26,8 @@ from repro.nn.rows import add_up, take
 class GCNLayer(nn.Module):
     """h_i ← h_i + ReLU BN (U m_i + b), m_i the mean of h_j over the neighbours j; no self-loops.
 
-    With ``symmetric`` m_i is the sum of h_j / √(d_i d_j) (1609.02907, Equation 2), to which the code of
-    arXiv:2003.00982 went over after Table 2 had been made. A mean cannot see a degree, this can.
+    With ``symmetric`` m_i is the sum of h_j / √(d_i d_j) (1609.02907, Equation 2), which the code of arXiv:2003.00982
+    has as an option. A mean cannot see a degree, this can.
     """
 
     def __init__(self, width: int, symmetric: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Positional encodings: Laplacian eigenvectors (Section 2.3) and Weisfeiler-Lehman roles (Section 3)."""
+"""Positional encodings: Laplacian eigenvectors (Section 2.2) and Weisfeiler-Lehman roles (Section 3)."""
 
 from __future__ import annotations
 

@@ -164,16 +164,16 @@ def _bottleneck(ledger: Ledger, evidence: Evidence) -> Drawn | None:
         _dots(axis, list(arms), values, 25)
         axis.set_title(f"depth {depth}", fontsize=10)
         axis.set_xlabel("accuracy at the root [%]")
-        axis.set_xlim(15, 105)
+        axis.set_xlim(-5, 105)
     return Drawn(
         fig,
         "The bottleneck task",
         "Accuracy at the root of binary trees for up to four networks, one panel per depth",
         "The root asks for the value of the one leaf with its key; networks have one layer more than the tree is deep. "
-        + (
-            "Depths 4 and 5 have 16 and 64 times as many trees to learn from. "
-            if max(found) > 3
-            else "Depths 4 and 5, with more trees to learn from, have not been run. "
+        + "".join(
+            f"Depth {depth}, with {times} times as many trees to learn from, "
+            + ("is beside them. " if depth in found else "has not been run. ")
+            for depth, times in ((4, 16), (5, 64))
         )
         + "A network without dots has not been run at that depth. Open circles are seeds, full ones their mean "
         "with its 90 % interval; the dotted line is guessing.",

@@ -12,7 +12,16 @@ from benchmarks import graph_transformer_pyg
 from benchmarks.graph_transformer_sparse import SparseGraphTransformer
 from benchmarks.peer import DisagreementError
 
-from papers.graph_transformer import encodings, experiments, properties, tasks, training, trees, trivial
+from papers.graph_transformer import (
+    audits,
+    encodings,
+    experiments,
+    properties,
+    tasks,
+    training,
+    trees,
+    trivial,
+)
 from papers.graph_transformer.baselines import MODELS
 from papers.graph_transformer.conftest import random_graph, small, some_graphs
 from papers.graph_transformer.graphs import TASKS, Graphs, join, pad, with_arbitrary_signs
@@ -256,6 +265,15 @@ def test_orderings_go_the_way_of_the_printed_tables() -> None:
 
 
 # ------------------------------------------------------------------ rules, tasks, the benchmark
+
+
+def test_the_audited_table_is_the_ledgers() -> None:
+    ledger = Project(find_root(Path(__file__).parent)).ledger("graph_transformer")
+    claims = {claim.id: claim for claim in ledger.all_claims()}
+    for (dataset, graph), rows in audits.TABLE_1.items():
+        for norm, pair in zip(("LN", "BN"), rows, strict=True):
+            for encoding, value in zip(("", "_LapPE"), pair, strict=True):
+                assert claims[f"GT-T1-{dataset}-{norm}{encoding}-{graph}"].published.value == value
 
 
 def test_the_best_threshold_and_the_best_guess() -> None:

@@ -23,7 +23,7 @@ from repro.claims import (
 from repro.decisions import decide, outcome_of_control, runs_of
 from repro.evidence import NO_RUNS, Evidence
 from repro.ledger import Ledger, TierPlan
-from repro.plan import claim_arms
+from repro.plan import claim_arms, supported
 from repro.statistics import ALPHA, Decision, Outcome
 
 # From the highest; smoke proves the wiring and never supports a verdict.
@@ -76,12 +76,6 @@ def _settings(ledger: Ledger, claim: Claim, tier: Tier | None = None) -> list[Se
     return [arm.setting for arm in claim_arms(ledger, claim, tier)]
 
 
-def _supported(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
-    """Whether a tier runs the claim's own setting, or a reduced one that supports its kind."""
-    supports = ledger.experiments[claim.measure.experiment].tiers[tier].supports
-    return claim.kind in supports or _settings(ledger, claim, tier) == _settings(ledger, claim)
-
-
 def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     """Return the highest of the claim's tiers that has records for every arm, named by how many seeds they hold.
 
@@ -92,7 +86,7 @@ def choose_tier(evidence: Evidence, claim: Claim) -> Tier | None:
     for tier, plan in _tiers(evidence, claim).items():
         fewest, own = _fewest(evidence, claim, tier), _settings(evidence.ledger, claim, tier)
         if fewest >= (plan.seeds if own in before else max(1, min(seeds, plan.seeds))):
-            chosen, seeds = tier, fewest if _supported(evidence.ledger, claim, tier) else 0
+            chosen, seeds = tier, fewest if supported(evidence.ledger, claim, tier) else 0
         before.append(own)
     return chosen
 
@@ -156,7 +150,7 @@ def _judge_one(
         return replace(verdict, outcome=Outcome.error, tier=tier, reasons=[failure]), None
     records = [r.id for arm in claim_arms(ledger, claim, tier) for r in evidence.of(arm)]
     verdict = replace(verdict, tier=tier, records=list(dict.fromkeys(records)))
-    if not _supported(ledger, claim, tier):
+    if not supported(ledger, claim, tier):
         what = f"{'an' if claim.kind[0] in 'aeiou' else 'a'} {claim.kind} claim"
         why = f"the {tier} tier runs a reduced setting, which cannot support {what}"
         return replace(verdict, outcome=Outcome.inconclusive, reasons=[why]), None
@@ -184,7 +178,7 @@ def _failure(evidence: Evidence, claim: Claim, tier: Tier) -> str | None:
 def can_be_judged(evidence: Evidence, claim: Claim, tier: Tier) -> bool:
     """Whether a claim's own runs at a tier support a verdict: no run failed, and the number is not recalled."""
     known = claim.anchor.evidence != "recalled"
-    return known and _supported(evidence.ledger, claim, tier) and _failure(evidence, claim, tier) is None
+    return known and supported(evidence.ledger, claim, tier) and _failure(evidence, claim, tier) is None
 
 
 def _why_no_tier(evidence: Evidence, claim: Claim) -> tuple[Outcome, str]:

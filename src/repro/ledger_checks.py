@@ -261,7 +261,8 @@ def _check_control(
         for name, (one, other) in comparisons(ledger, item, tier, change).items():
             if one == other:
                 document.fail(
-                    f"at the {tier} tier the control `{control}` makes both sides of the comparison ({name}) one run",
+                    f"at the {tier} tier the control `{control}` makes both sides of the comparison"
+                    f"{f' ({name})' if name else ''} one run",
                     (*at, "controls"),
                 )
 

@@ -10,7 +10,7 @@ from repro.claims import Claim, Tier
 from repro.evidence import Evidence
 from repro.freshness import Vouched
 from repro.ledger import Ledger
-from repro.plan import Arm, claim_arms, differing, setting_hash, tiers_of
+from repro.plan import Arm, claim_arms, differing, setting_hash, supported, tiers_of
 from repro.records import Record
 
 
@@ -89,10 +89,11 @@ def environment_in_words(environment: Mapping[str, Any]) -> str:
 def command(ledger: Ledger, claim: Claim, tier: Tier | None) -> str:
     """Return the one command that runs what a claim needs and judges it; empty where nothing can be run.
 
-    At the tier of its verdict, or else at the smallest that runs any of it.
+    At the tier of its verdict; where that says nothing of such a claim, or there is none, at the smallest that does.
     """
     there = tiers_of(ledger, claim)
     if not there:
         return ""
-    at = tier if tier in there else there[0]
+    telling = [at for at in there if supported(ledger, claim, at)] or there
+    at = tier if tier in telling else telling[0]
     return f"repro run {ledger.paper.id} --claim {claim.id} --tier {at} && repro explain {claim.id} --records local"

@@ -127,7 +127,7 @@ def comparisons(
     tier: Tier | None = None,
     change: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> dict[str, tuple[Arm, Arm]]:
-    """Return an ordering's pairs (greater, lesser), named by what differs."""
+    """Return an ordering's pairs (greater, lesser), named by what differs between pairs; a single one has no name."""
     base, name = claim.measure.setting, claim.measure.experiment
     # Of the other arm only what differs from the greater one, or between the other arms.
     same = {k for k, v in claim.greater.items() if all(other.get(k) == v for other in claim.than)}
@@ -135,9 +135,10 @@ def comparisons(
     pairs = {}
     for here in combinations(claim.across):
         for other, says in zip(claim.than, told, strict=True):
-            # Where both sides set one switch, the label needs both values.
+            # The statement names the one other arm; where both sides set one switch, the label needs both values.
+            named = here if len(told) == 1 else {**says, **here}
             both = {key: value for key, value in says.items() if key in here}
-            label = " over ".join(in_words(part) for part in ({**says, **here}, both) if part)
+            label = " over ".join(in_words(part) for part in (named, both) if part)
             if label in pairs:  # text says by itself what it is, but two switches may have one text
                 label = ", ".join(f"{key} = {value}" for key, value in {**says, **here}.items())
             pairs[label] = (
@@ -224,6 +225,14 @@ def tiers_of(ledger: Ledger, claim: Claim) -> list[Tier]:
         and tier in plans
         and any(not skipped(plans[tier], arm.setting) for arm in claim_arms(ledger, claim, tier))
     ]
+
+
+def supported(ledger: Ledger, claim: Claim, tier: Tier) -> bool:
+    """Whether a tier runs the claim's own setting, or a reduced one that supports its kind."""
+    if claim.kind in ledger.experiments[claim.measure.experiment].tiers[tier].supports:
+        return True
+    reduced, own = (claim_arms(ledger, claim, at) for at in (tier, None))
+    return [arm.setting for arm in reduced] == [arm.setting for arm in own]
 
 
 def jobs(

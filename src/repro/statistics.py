@@ -171,7 +171,11 @@ def _seeds(
         seeds = int(runs[enough.argmax()])
         return seeds, f"If mean and spread stay, about {seeds} runs settle it with probability {POWER:g}."
     hopeless = fixed and _seeds(e, gap, far)[0]
-    why = "what more runs of ours cannot reduce is too large" if hopeless else "it sits on the edge"
+    why = (
+        "what more runs of ours cannot reduce (the error of the printed number, or folds that share data) is too large"
+        if hopeless
+        else "it sits on the edge"
+    )
     return None, f"Even {MAX_SEEDS} runs would hardly settle it: {why}."
 
 
@@ -347,7 +351,7 @@ def judge_ordering(comparisons: Mapping[str, tuple[Values, Values, float]], over
     weakest_first = sorted(yes, key=strength)
     open_ = [name for name in weakest_first if yes[name] > ALPHA and name not in wrong]
     weakest = weakest_first[0]
-    words = {name: f"{name}. {' '.join(d.reasons)}" for name, d in parts.items()}
+    words = {name: ". ".join(filter(None, (name, " ".join(d.reasons)))) for name, d in parts.items()}
     for name in open_:
         if parts[name].outcome is Outcome.contradicted:
             words[name] += f" Alone that contradicts it; as one of {len(no)} comparisons it does not (Holm)."
@@ -383,7 +387,11 @@ def judge_all_hold(runs: Sequence[Values], tolerance: float = 0.0) -> Decision:
     broken = [not np.all(np.abs(x.astype(np.float64)) <= tolerance) for x in checks]
     n, fails, enough = len(checks), sum(broken), sum(x.size for x in checks) >= 2
     outcome = Outcome.contradicted if fails else Outcome.reproduced if enough else Outcome.inconclusive
-    text = f"{fails} of {n} runs break the property by more than {tolerance:g}."
+    text = (
+        f"{fails} of {n} runs break the property: they exceed {tolerance:g}."
+        if fails
+        else (f"None of {n} runs exceeds {tolerance:g}.")
+    )
     if n > 1 and not fails:
         # The largest share of breaking runs with which n runs show none in one case of twenty.
         text += f" Where runs differ by chance, up to {1 - ALPHA ** (1 / n):.0%} of them may (95 %)."

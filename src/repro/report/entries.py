@@ -46,6 +46,12 @@ class Entry:
         """Whether the claim is a check of ours or the paper's own: ``ours`` or ``paper``."""
         return "ours" if self.claim.anchor.evidence == "ours" else "paper"
 
+    @property
+    def words(self) -> str:
+        """What else a reader may search for: the experiment and what it does."""
+        name = self.claim.measure.experiment
+        return f"{name.replace('_', ' ')} {self.ledger.experiments[name].meaning}"
+
     def found(self, verdict: Verdict) -> str:
         """What a verdict's runs give, in words."""
         return found(self.claim, verdict, self.ledger)

@@ -123,7 +123,9 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
     linear = float(np.median(ends))
     if max(ends) > STRETCHED * linear > 0:  # or one large effect would press all others to the line
         axis.set_xscale("symlog", linthresh=linear)
-        axis.set_xticks([x for x in axis.get_xticks() if x == 0 or abs(x) >= linear])
+        half = float(f"{linear / 2:.1g}")  # within the linear part, or its ends would be its only ticks
+        inside = [x for x in (-half, half) if min(axis.get_xlim()) <= x <= max(axis.get_xlim())]
+        axis.set_xticks(sorted({*inside, *(x for x in axis.get_xticks() if x == 0 or abs(x) >= linear)}))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
         caption += f" Beyond ±{number(float(f'{linear:.1g}'))} the axis is logarithmic."
     measured = {e.deviation: _label(e.quantity) for e in found}

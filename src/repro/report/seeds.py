@@ -128,7 +128,9 @@ def _rows(evidence: Evidence, claim: Claim, tier: Tier) -> dict[str, list[float]
         rows = {}
         for name, (a, b) in comparisons(ledger, claim, tier).items():
             first, second = evidence.values(a, quantity), evidence.values(b, quantity)
-            rows[f"over {name}"] = [first[s] - second[s] for s in sorted(set(first) & set(second))]
+            rows[name if claim.across or not name else f"over {name}"] = [
+                first[s] - second[s] for s in sorted(set(first) & set(second))
+            ]
         return rows
     if isinstance(claim, GeneralisationClaim):
         rows = {}

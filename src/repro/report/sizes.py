@@ -120,11 +120,12 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
     rows = -(-len(panels) // columns)
     fig = new_figure(4.6 * columns, 4.2 * rows)
     axes = fig.subplots(rows, columns, squeeze=False)
+    # One colour for an arm in all panels.
+    names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     for axis, panel in zip(axes.flat, panels, strict=False):
         claim, quantity = panel.claim, panel.claim.measure.quantity
         first, last = min(claim.trained), max(claim.trained)
         axis.axvspan(first, last, color=PALE, zorder=0, linewidth=4 if first == last else 0)
-        names = list(dict.fromkeys(curve.name for curve in panel.curves))
         for curve in panel.curves:
             k = names.index(curve.name) % len(COLOURS)
             found = evidence.by_index(curve.arm, quantity)
@@ -169,6 +170,8 @@ def _curve(axis: Axes, found: Errors, colour: str, style: str, label: str | None
     if not xs:
         return
     low, high = [min(columns[x]) for x in xs], [max(columns[x]) for x in xs]
-    axis.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+    # Of models trained at each size the band is hatched: it has the colour of another one.
+    hatched = {"hatch": "////", "facecolor": "none", "alpha": 0.3} if "--" in style else {"alpha": 0.15}
+    axis.fill_between(xs, low, high, **{"color": colour, **hatched}, linewidth=0)
     axis.plot(xs, [float(np.median(columns[x])) for x in xs], style, color=colour, markersize=4, label=label)
     axis.set(xscale="log", yscale="log")

@@ -7,8 +7,9 @@
   form.hidden = false;
   const fields = ["paper", "verdict", "kind", "tier", "origin", "q"].map((name) => form.elements[name]);
   const authors = new Map([...form.elements.paper.options].map((option) => [option.value, option.dataset.words]));
+  const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase(); // Veličković is found without his accents
   const entries = [...body.rows].map((row, place) => ({
-    row, place, data: row.dataset, text: `${row.textContent} ${authors.get(row.dataset.paper)}`.toLowerCase(),
+    row, place, data: row.dataset, text: plain(`${row.textContent} ${authors.get(row.dataset.paper)} ${row.dataset.words}`),
   }));
   const heads = [...document.querySelectorAll("#claims th[data-key]")];
   const count = document.getElementById("count");
@@ -38,7 +39,7 @@
 
   function filter() {
     const [paper, verdict, kind, tier, origin, query] = fields.map((field) => field.value);
-    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = plain(query).split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const { row, data, text } of entries) {
       const fits = (!paper || data.paper === paper) && (!verdict || data.outcome === verdict)

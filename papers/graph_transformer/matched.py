@@ -1,0 +1,106 @@
+"""Larger graphs thinned until their eigenvectors are to a node's neighbours what those trained on were.
+
+An eigenvector v of L = I - D^-1/2 A D^-1/2 with eigenvalue λ has Σ_j A_ij v_j / √(d_i d_j) = (1 - λ) v_i: a mean over
+neighbours gives a node's own entry back, 1 - λ times, and the degree with it. In random graphs of density p the first
+eigenvectors have 1 - λ of about 2 √((1 - p) / (n p)), twice the relative spread of degrees. As graphs grow at one
+density it falls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from papers.graph_transformer.experiments import sized
+from papers.graph_transformer.graphs import TASKS, Graphs, encode, join, pad
+from papers.graph_transformer.training import TOGETHER, run
+from repro import randomness
+from repro.context import Context
+from repro.data import sbm
+
+Rows = Iterator[tuple[int, list[dict[str, float]]]]
+
+
+def density(graphs: Graphs) -> float:
+    """Return the share of pairs of nodes that have an edge."""
+    pairs = graphs.sizes.double() * (graphs.sizes - 1)
+    return float((graphs.edges > 0).sum() / pairs.sum())
+
+
+def kept_share(p: float, factor: int) -> float:
+    """Return q such that graphs ``factor`` times larger, of density p q, have the 1 - λ of those of density p.
+
+    (1 - p q) / (factor n p q) = (1 - p) / (n p).
+    """
+    return 1 / (factor * (1 - p) + p)
+
+
+def matched(setting: Mapping[str, Any], seed: int, factor: int, share: float, root: Path) -> Graphs:
+    """Return a seed's test graphs, their communities ``factor`` times as large, with a share of their edges.
+
+    Eigenvectors are those of what is left, times √n.
+    """
+    made = sbm.graphs(
+        setting["dataset"],
+        "test",
+        setting["test"],
+        seed=seed,
+        sizes=(factor * setting["smallest_community"], factor * setting["largest_community"]),
+        shared_patterns=False,
+    )
+    left = []
+    for i, g in enumerate(made):
+        n = len(g.labels)
+        draws = randomness.uniform(randomness.key(seed, f"matched/{factor}", i), n * n).view(n, n)
+        A = g.adjacency & (draws < share).triu(1).numpy()
+        left.append((A | A.T).astype(np.uint8))
+    cache = root / ".cache" / "laplacian"
+    code = encode([A > 0 for A in left], "laplacian", setting["eigenvectors"], cache)
+    graphs = pad([g.features for g in made], left, [g.labels for g in made], code, full=False)
+    return replace(graphs, encoding=graphs.encoding * graphs.sizes.float().sqrt().view(-1, 1, 1))
+
+
+def likeness(graphs: Graphs) -> float:
+    """Return 1 - λ of the first eigenvector that is given, averaged over graphs."""
+    A, v = (graphs.edges > 0).float(), graphs.encoding[..., :1]
+    scale = A.sum(-1, keepdim=True).clamp(min=1).rsqrt()
+    return float(((v * scale * (A @ (scale * v))).sum((1, 2)) / v.square().sum((1, 2))).mean())
+
+
+def size_matched(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
+    """PATTERN: train as for ``size_transfer``, test on larger graphs as they are and thinned to the training's 1 - λ.
+
+    A row is a factor of the communities' sizes, with the :func:`likeness` of both kinds of graphs.
+    """
+    factors = [2**i for i in range(setting["largest_factor"].bit_length())]
+    nodes = 6 * factors[-1] * setting["largest_community"]
+    need = 4 * setting["batch"] * 6 * setting["heads"] * nodes**2
+
+    def own(part: str, chunk: Sequence[int], factor: int) -> list[Graphs]:
+        return [sized(setting, part, seed, factor, context.root) for seed in chunk]
+
+    for chunk in context.chunks(seeds, need, largest=TOGETHER):
+        train = own("train", chunk, 1)
+        shares = [density(part) for part in train]
+        task, val = TASKS[setting["dataset"]], join(own("val", chunk, 1))
+        for trainer, at, _ in run(setting, task, chunk, join(train), val, context.device, context.work):
+            rows: dict[int, list[dict[str, float]]] = {i: [] for i in at}
+            for f in factors:
+                thinned = [
+                    matched(setting, seed, f, kept_share(p, f), context.root)
+                    for seed, p in zip(chunk, shares, strict=True)
+                ]
+                found: dict[int, dict[str, float]] = {i: {"size": f} for i in at}
+                for name, graphs in (("whole", own("test", chunk, f)), ("matched", thinned)):
+                    accuracy = trainer.evaluate(join(graphs).to(context.device))["pooled"]
+                    for i in at:
+                        found[i][f"{name}_error"] = max(100 - float(accuracy[i]), 0.01)
+                        found[i][f"{name}_likeness"] = likeness(graphs[i])
+                for i in at:
+                    rows[i].append(found[i])
+            for i in at:
+                yield chunk[i], rows[i]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
+from repro import claims, ledger
 from repro.errors import LedgerError, ReproError
 from repro.ledger_file import load_ledger
 from repro.plan import claim_arms, comparisons, jobs
@@ -57,6 +61,41 @@ MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
         "    colour:",
         "claims.6.colour",
         ["unknown key"],
+    ),
+    "truth for a number": (
+        "    bound: 70.0\n",
+        "    bound: yes\n",
+        "    bound: yes",
+        "claims.2.bound",
+        ["a number is needed", "truth"],
+    ),
+    "misspelt key": (
+        "    bound: 70.0\n",
+        "    bond: 70.0\n",
+        "    bond: 70.0",
+        "claims.2.bond",
+        ["did you mean `bound`?", "there are id, statement", "direction"],
+    ),
+    "row and column of one switch": (
+        "      low: {level: 70.0}\n",
+        "      low: {level: 70.0, variant: c}\n",
+        "      low: {level: 70.0, variant: c}",
+        "tables.0.columns.low",
+        ["row `a` and column `low` both set `variant`"],
+    ),
+    "version without its letter": (
+        "  year: 2020\n",
+        '  year: 2020\n  arxiv: "2001.00001"\n  version: "5"\n',
+        "  version:",
+        "paper.version",
+        ["pattern"],
+    ),
+    "statement of a table that asks for an attribute": (
+        "{row} at {column}",
+        "{row.foo} at {column}",
+        "    statement: Variant {row.foo}",
+        "tables.0.statement",
+        ["may only speak of"],
     ),
     "unknown key in a table": (
         "    n: 10\n",
@@ -628,3 +667,31 @@ def test_whole_numbers_become_decimal_where_the_default_is(toy) -> None:
 def test_unknown_paper_is_suggested(toy) -> None:
     with pytest.raises(ReproError, match="did you mean `toy`"):
         toy.project.ledger("tyo")
+
+
+def test_the_guide_names_every_key() -> None:
+    """In the row of what has it, in the column that says whether it may be left out."""
+    text = (Path(__file__).parents[1] / "docs" / "ledger.md").read_text(encoding="utf-8")
+    rows = {
+        cells[1].strip(" `"): (cells[2], cells[3])
+        for line in text.partition("## Every key")[2].partition("\n## ")[0].splitlines()
+        if len(cells := line.split("|")) == 5
+    }
+    base = set(claims.ClaimBase.model_fields)
+    models = {
+        "paper": ledger.Publication, "a work of `works": ledger.Work, "a quantity": ledger.Quantity,
+        "an experiment": ledger.Experiment, "a tier of it": ledger.TierPlan, "every claim": claims.ClaimBase,
+        "anchor": claims.Anchor, "measure": claims.Measure, "published": claims.PublishedNumber,
+        "margin": claims.Margin, "a table": ledger.Table, "a control": ledger.Control, "a deviation": ledger.Deviation,
+        **{kind.model_fields["kind"].annotation.__args__[0]: kind for kind in get_args(get_args(claims.Claim)[0])},
+    }  # fmt: skip
+    assert set(models) <= set(rows)
+    for name, model in models.items():
+        own = {
+            key: field
+            for key, field in model.model_fields.items()
+            if model is claims.ClaimBase or key not in base
+        }
+        for key, field in own.items():
+            if key != "kind":
+                assert f"`{key}`" in rows[name][0 if field.is_required() else 1], f"{name}: {key}"

@@ -29,6 +29,7 @@ from repro import run as running
 from repro.claims import Tier
 from repro.context import MEMORY_LIMIT, Context, available_memory
 from repro.errors import LedgerError
+from repro.evidence import gather
 from repro.plan import jobs, setting_hash
 from repro.progress import Bar
 from repro.records import problems_file, read_folder, read_problems, read_record
@@ -322,19 +323,57 @@ def test_two_runs_at_once_lose_no_note(toy, tmp_path: Path) -> None:
 def test_a_failing_experiment_costs_no_other(toy) -> None:
     toy.edit('    """Count things."""\n', '    raise ZeroDivisionError("by nought")\n', "audits.py")
     outcome = toy.run("quick")
-    assert list(outcome.failed.values()) == ["ZeroDivisionError: by nought"]
+    where = "(papers/toy/audits.py:5, in counting)"
+    assert list(outcome.failed.values()) == [f"ZeroDivisionError: by nought {where}"]
     assert len(outcome.written) == 33
     assert any("by nought" in message for message in toy.progress.said)
     verdicts = toy.verdicts()
     assert (verdicts["A1"].outcome, verdicts["A1"].reasons) == (
         "error",
-        ["ZeroDivisionError: by nought (run again with --seeds 0,1)"],
+        [f"ZeroDivisionError: by nought {where} (run again with --seeds 0,1)"],
     )
     assert verdicts["V1"].outcome == "reproduced"
     toy.edit('    raise ZeroDivisionError("by nought")\n', "    pass\n", "audits.py")
     assert toy.run("quick", "counting").failed == {}
     assert toy.verdicts()["A1"].outcome == "reproduced"
     assert "failed" not in {note["state"] for note in read_problems(toy.folder, "toy").values()}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("    raise SystemExit(0)\n", "SystemExit: 0"),
+        ("    setting['level'] = 1.0\n", "does not support item assignment"),
+        ("    yield 0, None\n", "must be a mapping"),
+        ("    yield 0, ({'accuracy': 1.0},)\n", "must be a mapping"),
+    ],
+)
+def test_an_experiment_that_does_what_it_must_not_fails(toy, body: str, words: str) -> None:
+    """And changes no setting: its numbers would be filed under another."""
+    toy.edit('    """Draw an accuracy."""\n', f'    """Draw an accuracy."""\n{body}', "experiments.py")
+    outcome = toy.run("quick", "train")
+    assert outcome.failed
+    assert not outcome.written
+    assert all(words in message for message in outcome.failed.values()), outcome.failed
+
+
+def test_two_rows_of_one_size_are_refused(toy) -> None:
+    toy.edit("    sizes = [s for s in (1, 2, 4,", "    sizes = [s for s in (1, 2, 2, 4,", "experiments.py")
+    outcome = toy.run("quick", "growth")
+    assert not outcome.written
+    assert "two rows of one seed have the same `size`" in str(outcome.failed)
+
+
+def test_another_function_of_the_same_module_is_run(toy) -> None:
+    other = '\n\ndef other(setting, seeds, context):\n    for seed in seeds:\n        yield seed, {"accuracy": 9.0}\n'
+    toy.write("experiments.py", toy.path("experiments").read_text() + other)
+    toy.run("quick", "train")
+    toy.edit("function: experiments.train", "function: experiments.other")
+    found = gather(toy.project, toy.ledger, toy.folder)
+    assert {why for _, why in found.stale} == {"another function made it, experiments.train"}
+    again = toy.run("quick", "train")
+    assert again.present == 0
+    assert again.written
 
 
 def test_a_failing_seed_costs_no_seed_before_it(toy) -> None:

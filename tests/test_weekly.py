@@ -155,6 +155,22 @@ def test_a_belief_about_no_paper_is_refused(path: Path, run_toy) -> None:
         weekly.build(run_toy.project, WEEK)
 
 
+@pytest.mark.parametrize(
+    ("belief", "words"),
+    [
+        (f"<!-- {BELIEF} -->", "in a comment"),
+        (BELIEF.replace("believe:", "beleive:"), "did you mean `believe`"),
+        (BELIEF.rstrip().removesuffix("```"), "never closed"),
+    ],
+)
+def test_a_belief_that_would_not_be_read_is_told(path: Path, run_toy, belief: str, words: str) -> None:
+    believing(path, belief)
+    before = files(run_toy)
+    with pytest.raises(ReproError, match=words):
+        weekly.build(run_toy.project, WEEK)
+    assert files(run_toy) == before
+
+
 def test_prose_after_a_comments_beginning_in_code_is_shown(path: Path, run_toy) -> None:
     path.write_text(
         path.read_text() + "\nA lone `<!--` begins a comment. This is read.\n\n<!-- not this -->\n"

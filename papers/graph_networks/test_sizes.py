@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from papers.graph_networks import chain, demo_tasks, demos, domains, experiments, limits, swimming
 from papers.graph_networks.conftest import ROOT, seeds, setting
 from papers.graph_networks.model import InteractionNetwork
-from papers.graph_networks.training import CAP, capped, draw
+from papers.graph_networks.training import CAP, Sizes, capped, draw
 from repro.context import Context, Work
 from repro.ensemble import Ensemble
 from repro.nn.graph_network import Attributes
@@ -387,3 +387,17 @@ def test_the_layouts_of_a_batch_make_no_difference_to_an_interaction_network() -
     torch.testing.assert_close(
         network(AllPairs(4, mask), full, o), network(Incidence(sender, receiver, 4), r, o)
     )
+
+
+@pytest.mark.parametrize(
+    ("experiment", "sizes"),
+    [
+        ("chain", chain.SIZES),
+        ("demo", demos.SIZES),
+        ("swimmer", swimming.SIZES),
+        ("swimmer_longer", swimming.SIZES),
+    ],
+)
+def test_the_smoke_tier_has_a_size_to_train_alone_at(experiment: str, sizes: Sizes) -> None:
+    """Or what proves the wiring of networks trained at each size would train none."""
+    assert min(sizes.alone) <= setting(experiment)["largest"]

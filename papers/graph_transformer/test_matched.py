@@ -16,8 +16,8 @@ SETTING: dict[str, Any] = {
     "dataset": "pattern", "model": "gt", "graph": "sparse", "encoding": "laplacian", "norm": "batch", "width": 8,
     "layers": 1, "heads": 2, "eigenvectors": 2, "batch": 2, "learning_rate": 1e-2, "factor": 0.5, "patience": 10,
     "lowest_rate": 1e-6, "epochs": 2, "weights": "last", "clamp": "before_exp", "sign_flip": "batch",
-    "sign": "canonical", "loss_weights": True, "metric": "batch_mean", "train": 4, "val": 2, "test": 3, "smallest_community": 5,
-    "largest_community": 8, "encoding_scale": "size_free", "largest_factor": 2,
+    "sign": "canonical", "loss_weights": True, "metric": "batch_mean", "train": 4, "val": 2, "test": 3,
+    "smallest_community": 5, "largest_community": 8, "encoding_scale": "size_free", "largest_factor": 2,
 }  # fmt: skip
 
 

@@ -231,7 +231,9 @@ def print_needs(evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
         return
     found = needs(evidence, verdicts)
     if not found:
-        console.print(f"{escape(paper)}: every claim is settled")
+        broken = sum(verdict.outcome == "error" for verdict in verdicts)
+        rest = f" but {broken} in error, which no seeds mend: `repro judge` says why" if broken else ""
+        console.print(f"{escape(paper)}: every claim is settled{rest}")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("claim", "verdict", "n", "seeds", "time"):

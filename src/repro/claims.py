@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Scalar = bool | int | float | str
 Setting = dict[str, Scalar]
@@ -18,6 +19,19 @@ class Strict(BaseModel):
     """Base of all ledger entries: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_keys(cls, data: Any) -> Any:
+        """Refuse unknown keys, and truth values for numbers: YAML reads ``yes`` as true, which would pass for 1."""
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if key not in cls.model_fields:
+                known = ", ".join(cls.model_fields)
+                raise PydanticCustomError("unknown_key", "{known}", {"key": str(key), "known": known})
+            kind = cls.model_fields[key].annotation
+            if isinstance(value, bool) and {float, int} & {kind, *get_args(kind)}:
+                raise PydanticCustomError("truth_for_number", "{key}", {"key": key})
+        return data
 
 
 class Anchor(Strict):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from repro.errors import LedgerError
+from repro.errors import LedgerError, did_you_mean
 
 Location = tuple[str | int, ...]
 
@@ -18,6 +19,10 @@ class _Loader(yaml.CSafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
+# YAML 1.1 wants a point and a sign in 1.0e-3; without them it reads text, which is never meant.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 class Document:
@@ -83,9 +88,17 @@ def _without_tags(location: Location, document: Document) -> Location:
 
 def _explain(error: Any, document: Document) -> tuple[str, Location]:
     """Return what is wrong, in our words, and where."""
+    if error["type"] == "unknown_key":
+        key, known = error["ctx"]["key"], error["ctx"]["known"].split(", ")
+        return f"unknown key{did_you_mean(key, known)} (there are {', '.join(known)})", _without_tags(
+            (*error["loc"], key), document
+        )
+    if error["type"] == "truth_for_number":
+        return (
+            "a number is needed; YAML reads yes, no, on, off, true and false as truth values",
+            _without_tags((*error["loc"], error["ctx"]["key"]), document),
+        )
     at = _without_tags(error["loc"], document)
-    if error["type"] == "extra_forbidden":
-        return "unknown key", at
     if error["type"] == "missing":
         return "missing" + (" (every number needs its anchor)" if at[-1] == "anchor" else ""), at
     if error["type"].startswith("union_tag"):
@@ -108,5 +121,5 @@ def validated(model: type[Model], document: Document) -> Model:
         return model.model_validate(document.value)
     except ValidationError as failure:
         # A misspelt key is unknown, and what it should have been is missing: the first says more.
-        errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
+        errors = sorted(failure.errors(), key=lambda error: error["type"] != "unknown_key")
         document.fail(*_explain(errors[0], document))

@@ -27,6 +27,9 @@ from repro.claims import (
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # of a folder too
 
 
+VERSION = Field(default=None, pattern=r"^v[1-9][0-9]*$")  # of an arXiv number, as its address has it
+
+
 class Publication(Strict):
     """The paper itself."""
 
@@ -36,7 +39,7 @@ class Publication(Strict):
     year: int
     venue: str
     arxiv: str | None = None
-    version: str | None = None
+    version: str | None = VERSION
     bibtex: str
 
 
@@ -45,7 +48,7 @@ class Work(Strict):
 
     title: str
     arxiv: str
-    version: str | None = None
+    version: str | None = VERSION
     bibtex: str
 
 

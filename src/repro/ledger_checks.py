@@ -94,6 +94,10 @@ def _check_table(table: Table, document: Document, at: Location) -> None:
             for what, known in (("columns", table.columns), ("margins", table.margins)):
                 if column not in known:
                     document.fail(f"column `{column}` is not in `{what}`", (*at, "published", row, column))
+    for row, setting in table.rows.items():
+        for column, other in table.columns.items():
+            for key in setting.keys() & other.keys():
+                document.fail(f"row `{row}` and column `{column}` both set `{key}`", (*at, "columns", column))
     for key in ("dispersion", "trouble"):
         for row, cells in getattr(table, key).items():
             for column in cells:
@@ -110,7 +114,7 @@ def _check_table(table: Table, document: Document, at: Location) -> None:
     except ValidationError as failure:
         first = failure.errors()[0]
         document.fail(f"a cell of it makes no claim: {first['input']!r}: {first['msg']}", at)
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, AttributeError):
         document.fail("may only speak of {row}, {column} and {value}", (*at, "statement"))
 
 
@@ -227,10 +231,10 @@ def _check_arms(ledger: Ledger, item: Any, document: Document, at: Location) -> 
         )
         for name, (one, other) in pairs.items():
             if one == other and not skipped(plan, one.setting):
+                which = f" ({name})" if name and isinstance(name, str) else ""
+                why = "the tier's `set` overwrites what is compared" if plan.set else "they say the same"
                 document.fail(
-                    f"at the {tier} tier both sides of the comparison ({name}) are the same run: the tier's `set` "
-                    "overwrites what is compared",
-                    at,
+                    f"at the {tier} tier both sides of the comparison{which} are the same run: {why}", at
                 )
         for control in getattr(item, "controls", []):
             # A control that is not there, or whose setting does not fit, is told of elsewhere.

@@ -29,6 +29,8 @@ class Record:
     Attributes:
         rows: one mapping per row: the index, if the experiment has one, and each quantity.
         code: see :func:`repro.provenance.code_hash`.
+        function: ``module.function`` of the paper's folder, of whose functions ``code`` covers all alike; empty in
+            records from before it was written down.
         data: md5 of each data set that was read.
         seconds: wall time of this seed; of seeds trained together, an equal share; of what is read off a training that
             another setting paid for, next to nothing.
@@ -44,6 +46,7 @@ class Record:
     environment: dict[str, Any]
     seconds: float
     created: str
+    function: str = ""
     checksum: str = field(default="", compare=False)
 
     @property
@@ -55,6 +58,8 @@ class Record:
         """Return the sha256 of everything but the checksum itself."""
         content = asdict(self)
         del content["checksum"]
+        if not self.function:
+            del content["function"]
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
@@ -147,14 +152,14 @@ def _parquet_columns(records: Iterable[Record]) -> dict[str, list[Any]]:
         name: []
         for name in (
             "paper", "experiment", "setting", "seed", "code", "data", "environment", "seconds", "created",
-            "checksum", "row", "name", "value",
+            "function", "checksum", "row", "name", "value",
         )
     }  # fmt: skip
     for record in records:
         shared = (
             record.paper, record.experiment, canonical(record.setting), record.seed, record.code,
             canonical(record.data), canonical(record.environment), record.seconds, record.created,
-            record.digest(),
+            record.function, record.digest(),
         )  # fmt: skip
         for number, row in enumerate(record.rows):
             for name, value in row.items():
@@ -182,16 +187,17 @@ def read_parquet(path: Path) -> Iterator[Record | RecordDamaged]:
     keys = ("paper", "experiment", "setting", "seed", "code", "data", "environment", "seconds", "created",
             "checksum")  # fmt: skip
     try:
-        lines = pq.read_table(path, columns=[*keys, "row", "name", "value"]).to_pylist()
+        later = [name for name in ("function",) if name in pq.read_schema(path).names]
+        lines = pq.read_table(path, columns=[*keys, *later, "row", "name", "value"]).to_pylist()
     except (OSError, pa.ArrowException, ValueError) as error:  # the last: bytes that are no text
         yield RecordDamaged(f"{path}: cannot be read as Parquet ({error})")
         return
     grouped: dict[tuple[Any, ...], dict[int, Row]] = {}
     for line in lines:
-        rows = grouped.setdefault(tuple(line[key] for key in keys), {})
+        rows = grouped.setdefault(tuple(line[key] for key in (*keys, *later)), {})
         rows.setdefault(line["row"], {})[line["name"]] = line["value"]
     for values, rows in grouped.items():
-        content: dict[str, Any] = dict(zip(keys, values, strict=True))
+        content: dict[str, Any] = dict(zip((*keys, *later), values, strict=True))
         where = f"{path}: {content['experiment']}/{content['setting']}/{content['seed']}"
         try:
             content["rows"] = [rows[number] for number in range(len(rows))]

@@ -7,12 +7,14 @@ import json
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from repro.context import Context, available_memory
@@ -164,13 +166,23 @@ def run(
         except (DataUnavailable, DataCorrupt) as missing:
             outcome.blocked[job.name] = str(missing)
             progress.say(f"blocked: {job.name}: {missing}")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # One broken experiment must not cost the others their results; it is reported and ends in `error`.
             known = isinstance(error, ReproError)
-            outcome.failed[job.name] = str(error) if known else f"{type(error).__name__}: {error}"
+            outcome.failed[job.name] = (
+                str(error) if known else f"{type(error).__name__}: {error}{_place(error, project)}"
+            )
             progress.say(f"failed: {job.name}: {outcome.failed[job.name]}")
         _note_problem(folder, job, outcome, set(seeds) - done, done)
     return outcome
+
+
+def _place(error: BaseException, project: Project) -> str:
+    """Return where in the project's papers an error arose, innermost, in words; empty if nowhere there."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if project.papers in Path(frame.filename).parents:
+            return f" ({Path(frame.filename).relative_to(project.root)}:{frame.lineno}, in {frame.name})"
+    return ""
 
 
 def _load(project: Project, ledger: Ledger, experiment: str) -> tuple[str, Callable[..., Any]]:
@@ -269,6 +281,7 @@ def _run_job(
                 seed=seed,
                 rows=_checked(rows, ledger, job),
                 code=code,
+                function=ledger.experiments[job.experiment].function,
                 data=data,
                 environment=machine if context.asked else processor,
                 seconds=seconds,
@@ -285,7 +298,8 @@ def _run_job(
     device = machine["device"]
     kept = folder / "unfinished" / job.paper / _identity(job, code, data, machine)
     context = Context(project.root, device, memory(device), progress.done, flush, kept)
-    for seed, rows in function(job.setting, seeds, context):
+    # Read-only: an experiment that changed its setting would have its numbers filed under another.
+    for seed, rows in function(MappingProxyType(job.setting), seeds, context):
         if seed not in expected:
             raise RuntimeError(f"the experiment returned the seed {seed}, which was not asked for, or twice")
         expected.discard(seed)
@@ -321,6 +335,10 @@ def _checked(rows: list[Mapping[str, float]], ledger: Ledger, job: Job) -> list[
     """Refuse rows that do not hold exactly the quantities the ledger declares."""
     plan = ledger.experiments[job.experiment]
     expected = set(plan.quantities) | ({plan.index} if plan.index else set())
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise RuntimeError(
+            f"{job.name}: what is yielded with a seed must be a mapping of quantities to numbers, or a list of such"
+        )
     if not rows or (plan.index is None and len(rows) > 1):
         raise RuntimeError(
             f"{job.name}: {len(rows)} rows for one seed; several need an `index` in the ledger, none is no result"
@@ -331,4 +349,6 @@ def _checked(rows: list[Mapping[str, float]], ledger: Ledger, job: Job) -> list[
                 f"{job.name}: a row has {', '.join(sorted(row))} where the ledger declares "
                 f"{', '.join(sorted(expected))}"
             )
+    if plan.index is not None and len({float(row[plan.index]) for row in rows}) < len(rows):
+        raise RuntimeError(f"{job.name}: two rows of one seed have the same `{plan.index}`")
     return [{name: float(value) for name, value in row.items()} for row in rows]

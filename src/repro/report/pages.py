@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def _execute(project: Project, paper: str) -> Markup:
         client.execute()
     except CellExecutionError as error:
         last = str(error).strip().splitlines()[-1]
-        raise ReproError(f"{source}: a cell failed: {last}") from None
+        places = re.findall(rf"(papers/{paper}/\w+\.py):(\d+)", str(error))
+        where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
+        raise ReproError(f"{source}: a cell failed: {last}{where}") from None
     exporter = HTMLExporter(
         template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_anchor_links=True
     )
@@ -47,27 +50,36 @@ def build(project: Project, papers: Sequence[str]) -> list[Path]:
     Other papers' pages are written where there are none yet.
 
     Raises:
-        ReproError: if a notebook fails; pages already there stay as they were.
+        ReproError: if a notebook fails, when all else is written; its page stays as it was, or says so.
     """
-    written = []
+    written, failures = [], []
     # The board and the claims link to every paper's page, so none may be missing.
     others = [
         p for p in project.paper_ids() if p not in papers and not (project.site / f"{p}.html").is_file()
     ]
     for paper in [*papers, *others]:
-        report = Report(paper, project)
+        report, path = Report(paper, project), project.site / f"{paper}.html"
+        try:
+            body = _execute(project, paper)
+        except ReproError as failure:
+            failures.append(str(failure))
+            if path.is_file():
+                continue
+            body = Markup("<p>{}</p>").format(failure)
         page = render(
             "paper.html",
             root="",
             title=report.ledger.paper.title,
-            body=_execute(project, paper),
+            body=body,
             paper=report.ledger.paper,
             works=list(report.ledger.works.values()),
             troubles=[claim for claim in report.ledger.all_claims() if claim.trouble],
         )
-        path = project.site / f"{paper}.html"
         write_atomically(path, page)
         written.append(path)
     reviews = weekly.weeks(project)
     written += [weekly.render(project, week) for week in reviews]
-    return [write_site(project, reviews), *written]
+    written.insert(0, write_site(project, reviews))
+    if failures:
+        raise ReproError("\n".join([*failures, "all other pages were written"]))
+    return written

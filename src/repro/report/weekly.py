@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -245,17 +246,34 @@ def _heading(found: Review, marker: int) -> int:
     return marker if above < 0 else above + 1
 
 
+def _blank(match: re.Match[str]) -> str:
+    """Return as many lines of blanks, so that what follows keeps its place."""
+    return re.sub(r"[^\n]", " ", match[0])
+
+
 def _with_beliefs(found: Review, ledger: Ledger) -> Ledger:
     """Return the ledger with what the reviewer believes of the paper, wherever in its section that stands."""
     start, stop = _section(found, ledger.paper.id)
     first = min(_section(found, paper)[0] for paper in found.papers)
     anchor = {"place": f"belief in the review of {found.week}", "evidence": "ours"}
     # What is commented out, such as the form's own example, is not believed; lines keep their number.
-    said = COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), found.text)
+    for comment in COMMENT.finditer(found.text):
+        if BELIEF.search(comment[0]) and "…" not in comment[0]:
+            line = found.text.count("\n", 0, comment.start()) + 1
+            raise ReproError(
+                f"{found.path}:{line}: this belief stands in a comment, <!-- ... -->: move it out to have it judged"
+            )
+    said = COMMENT.sub(_blank, found.text)
+    if left := re.search(r"^[ \t]*(?:`{3,}|~{3,})", FENCED.sub(_blank, said), re.MULTILINE):
+        line = found.text.count("\n", 0, left.start()) + 1
+        raise ReproError(f"{found.path}:{line}: this block is never closed: end it with the same fence")
     for block in FENCED.finditer(said):
-        if not BELIEF.search(block["body"]):
-            continue
         line = found.text.count("\n", 0, block.start("body"))
+        if not BELIEF.search(block["body"]):
+            first_key = re.match(r"\s*(\w+)[ \t]*:", block["body"])
+            if first_key and get_close_matches(first_key[1].lower(), ["believe"], cutoff=0.75):
+                raise ReproError(f"{found.path}:{line + 1}: `{first_key[1]}`: did you mean `believe`?")
+            continue
         if not re.match(r"[ \t]*ya?ml\b", block["info"], re.IGNORECASE):
             raise ReproError(
                 f"{found.path}:{line}: a belief stands in a block of `yaml`: write that after its fence"

@@ -23,7 +23,7 @@ from repro.report.figures import mean_curve
 from repro.report.notebook import Report
 from repro.report.seeds import Distribution, distribution, drawing, ratio_ticks, ticks
 from repro.report.site import write_site
-from repro.report.sizes import _panels
+from repro.report.sizes import _panels, _places
 
 EVIL = '<script>alert("x")</script>'
 
@@ -428,3 +428,11 @@ def test_a_check_of_ours_asks_and_does_not_claim(toy) -> None:
     text = Page(toy.project.site / "toy" / "V1.html").text
     assert "asked for: " in text
     assert "claimed: " not in text
+
+
+def test_an_arm_has_one_colour_in_all_panels_and_none_twice_in_one() -> None:
+    panels = [["own", "a"], ["own", "b", "c"], ["own", "a", "c", "d"]]
+    places = _places(panels)
+    assert places["own"] == 0
+    assert all(len({places[name] for name in panel}) == len(panel) for panel in panels)
+    assert max(places.values()) == 3

@@ -102,6 +102,15 @@ def _title(ledger: Ledger, panel: Panel) -> str:
     return fill(f"{what}: {', '.join(filter(None, parts))}", 60)
 
 
+def _places(panels: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Return each arm's place among the colours: one in all panels, and no two of a panel the same."""
+    places: dict[str, int] = {}
+    for name in dict.fromkeys(name for panel in panels for name in panel):
+        taken = {places.get(other) for panel in panels if name in panel for other in panel}
+        places[name] = next(k for k in range(len(taken) + 1) if k not in taken)
+    return places
+
+
 def _plain_numbers(axis: Axes) -> None:
     """Label a logarithmic y axis with numbers as they are, also between powers of ten where these are few."""
     low, high = axis.get_ylim()
@@ -120,14 +129,13 @@ def size_figure(ledger: Ledger, evidence: Evidence) -> Drawn | None:
     rows = -(-len(panels) // columns)
     fig = new_figure(4.6 * columns, 4.2 * rows)
     axes = fig.subplots(rows, columns, squeeze=False)
-    # One colour for an arm in all panels.
-    names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
+    places = _places([[curve.name for curve in panel.curves] for panel in panels])
     for axis, panel in zip(axes.flat, panels, strict=False):
         claim, quantity = panel.claim, panel.claim.measure.quantity
         first, last = min(claim.trained), max(claim.trained)
         axis.axvspan(first, last, color=PALE, zorder=0, linewidth=4 if first == last else 0)
         for curve in panel.curves:
-            k = names.index(curve.name) % len(COLOURS)
+            k = places[curve.name] % len(COLOURS)
             found = evidence.by_index(curve.arm, quantity)
             label = f"{curve.name} ({len(found)} seeds)" if curve.named else None
             _curve(axis, found, COLOURS[k], MARKERS[k] + ("--" if curve.same_size else "-"), label)

@@ -123,9 +123,9 @@ def deviation_effects(evidence: Evidence, caption: str, experiment: str | None =
     linear = float(np.median(ends))
     if max(ends) > STRETCHED * linear > 0:  # or one large effect would press all others to the line
         axis.set_xscale("symlog", linthresh=linear)
-        half = float(f"{linear / 2:.1g}")  # within the linear part, or its ends would be its only ticks
-        inside = [x for x in (-half, half) if min(axis.get_xlim()) <= x <= max(axis.get_xlim())]
-        axis.set_xticks(sorted({*inside, *(x for x in axis.get_xticks() if x == 0 or abs(x) >= linear)}))
+        low, high = axis.get_xlim()
+        steps = [m * 10.0**k for k in range(-6, 7) for m in (1, 3) if m * 10.0**k >= linear / 2]
+        axis.set_xticks([x for x in (*(-s for s in reversed(steps)), 0, *steps) if low <= x <= high])
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
         caption += f" Beyond ±{number(float(f'{linear:.1g}'))} the axis is logarithmic."
     measured = {e.deviation: _label(e.quantity) for e in found}

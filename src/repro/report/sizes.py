@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, log10
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -179,7 +180,9 @@ def _curve(axis: Axes, found: Errors, colour: str, style: str, label: str | None
         return
     low, high = [min(columns[x]) for x in xs], [max(columns[x]) for x in xs]
     # Of models trained at each size the band is hatched: it has the colour of another one.
-    hatched = {"hatch": "////", "facecolor": "none", "alpha": 0.3} if "--" in style else {"alpha": 0.15}
+    hatched: dict[str, Any] = (
+        {"hatch": "////", "facecolor": "none", "alpha": 0.3} if "--" in style else {"alpha": 0.15}
+    )
     axis.fill_between(xs, low, high, **{"color": colour, **hatched}, linewidth=0)
     axis.plot(xs, [float(np.median(columns[x])) for x in xs], style, color=colour, markersize=4, label=label)
     axis.set(xscale="log", yscale="log")

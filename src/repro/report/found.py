@@ -60,7 +60,10 @@ def by_outcome(
     known = set(exceptions)
     ours = [v for v in every if ledger.claim(v.claim).anchor.evidence == "ours"]
     of_these = f" {len(ours)} of them are checks of ours: {tally(ours)}." if ours else ""
-    texts = {"all": [f"Of {len(every)} claims: {tally(every)}.{of_these}"]}
+    tables = {table.id for table in ledger.tables}
+    cells = [v for v in every if ledger.claim(v.claim).family in tables]
+    in_tables = f" Of the {len(cells)} cells of printed tables: {tally(cells)}." if cells else ""
+    texts = {"all": [f"Of {len(every)} claims: {tally(every)}.{of_these}{in_tables}"]}
 
     def tell(outcome: str, words: Callable[[Verdict, Claim], str]) -> None:
         texts[outcome] = [words(v, ledger.claim(v.claim)) for v in groups.get(outcome, [])]

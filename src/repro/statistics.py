@@ -390,7 +390,7 @@ def judge_all_hold(runs: Sequence[Values], tolerance: float = 0.0) -> Decision:
     text = (
         f"{fails} of {n} runs break the property: they exceed {tolerance:g}."
         if fails
-        else (f"None of {n} runs exceeds {tolerance:g}.")
+        else f"None of {n} runs exceeds {tolerance:g}."
     )
     if n > 1 and not fails:
         # The largest share of breaking runs with which n runs show none in one case of twenty.

@@ -21,7 +21,7 @@ from benchmarks.graph_transformer_sparse import SparseGraphTransformer, as_pyg
 from benchmarks.peer import Comparison, DisagreementError, Work, compare
 from papers.graph_transformer.graphs import TASKS, Graphs, load
 from papers.graph_transformer.model import Design, graph_transformer
-from papers.graph_transformer.training import classification_loss
+from papers.graph_transformer.training import BLOCK, classification_loss
 
 LAYERS, HEADS = 10, 8
 TOLERANCE = 1e-5
@@ -52,10 +52,10 @@ def networks(case: Case, layers: int) -> tuple[nn.Module, SparseGraphTransformer
 
 
 def steps(
-    graphs: Graphs, ours: nn.Module, peer: nn.Module, blocks: int = 4
+    graphs: Graphs, ours: nn.Module, peer: nn.Module
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """Return one training step of each side on all ``graphs`` as one batch; both return the loss before it."""
-    batch, targets = graphs.batch(torch.arange(len(graphs)), blocks, edge_stream=ours.edge_stream)
+    batch, targets = graphs.batch(torch.arange(len(graphs)), BLOCK, edge_stream=ours.edge_stream)
     sparse = PygBatch.from_data_list(
         [
             as_pyg(graphs.tokens[g, :n], graphs.edges[g, :n, :n], graphs.encoding[g, :n])
@@ -80,7 +80,7 @@ def steps(
     def peers_step() -> Tensor:
         adams[1].zero_grad()
         out = peer(sparse)
-        found = loss(out, targets) if ours.graph_level else loss(out[None], targets[targets >= 0][None])
+        found = loss(out, targets)
         found.backward()
         adams[1].step()
         return found.detach()

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from papers.graph_transformer.model import (
-    BatchNorm,
+    Blocks,
     Design,
     Edges,
     Network,
-    _heads,
     by_block,
     graph_transformer,
+    split_heads,
 )
+from papers.graph_transformer.norms import BatchNorm
 from repro.nn.rows import add_up, take
 
 
@@ -35,16 +36,14 @@ class GCNLayer(nn.Module):
         self.symmetric = symmetric
         self.U, self.norm = nn.Linear(width, width), BatchNorm(width)
 
-    def gather(self, pairs: Tensor, h: Tensor) -> Tensor:
+    def gather(self, links: Tensor, h: Tensor) -> Tensor:
         """Return m of a block, (b, m, d)."""
-        d = pairs.sum(-1, keepdim=True).clamp(min=1)
-        return d.rsqrt() * (pairs @ (d.rsqrt() * h)) if self.symmetric else pairs @ h / d
+        d = links.sum(-1, keepdim=True).clamp(min=1)
+        return d.rsqrt() * (links @ (d.rsqrt() * h)) if self.symmetric else links @ h / d
 
-    def forward(
-        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, e: Tensor, blocks: Blocks, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """See the module."""
-        return h + torch.relu(self.norm(self.U(by_block(self.gather, pairs, h)), nodes)), e
+        return h + torch.relu(self.norm(self.U(by_block(self.gather, blocks, h)), nodes)), e
 
 
 class GATLayer(nn.Module):
@@ -57,23 +56,21 @@ class GATLayer(nn.Module):
         self.a_own, self.a_other = (nn.Linear(width // heads, heads, bias=False) for _ in range(2))
         self.bias, self.norm = nn.Parameter(torch.zeros(width)), BatchNorm(width)
 
-    def attend(self, pairs: Tensor, h: Tensor) -> Tensor:
-        """Return the sum over neighbours of a block, (b, m, d)."""
-        z = _heads(self.U(h), self.heads)  # (b, H, m, d / H)
+    def attend(self, links: Tensor, z: Tensor) -> Tensor:
+        """Return the sum over neighbours of a block's z = U h, (b, m, d)."""
+        z = split_heads(z, self.heads)  # (b, H, m, d / H)
         own = (z * self.a_own.weight.unsqueeze(-2)).sum(-1)
         other = (z * self.a_other.weight.unsqueeze(-2)).sum(-1)
-        here = pairs.unsqueeze(-3)
+        here = links.unsqueeze(-3)
         scores = functional.leaky_relu(own.unsqueeze(-1) + other.unsqueeze(-2), 0.2)
         scores = scores.masked_fill(here == 0, -1e30)  # or the maximum would be that of nodes out of reach
         w = torch.exp(scores - scores.amax(-1, keepdim=True).detach()) * here
         out = (w @ z) / w.sum(-1, keepdim=True).clamp(min=1e-30)
         return out.transpose(-3, -2).flatten(-2)
 
-    def forward(
-        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, e: Tensor, blocks: Blocks, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """See the module."""
-        out = by_block(self.attend, pairs, h) + self.bias
+        out = by_block(self.attend, blocks, self.U(h)) + self.bias
         return h + functional.elu(self.norm(out, nodes)), e
 
 
@@ -90,10 +87,10 @@ class GatedGCNLayer(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, edges: Edges, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """See the module."""
-        (x,), n = h, h.shape[-2]
-        e_hat = self.C(e) + take(self.D(x), edges.sender) + take(self.E(x), edges.receiver)
+        n = len(h)
+        e_hat = self.C(e) + take(self.D(h), edges.sender) + take(self.E(h), edges.receiver)
         gate = torch.sigmoid(e_hat) * edges.there.unsqueeze(-1)
-        gathered = add_up(gate * take(self.B(x), edges.sender), edges.receiver, n)
+        gathered = add_up(gate * take(self.B(h), edges.sender), edges.receiver, n)
         gathered = gathered / (add_up(gate, edges.receiver, n) + 1e-6)
         out = self.norm_h(self.A(h) + gathered, nodes)
         return h + torch.relu(out), e + torch.relu(self.norm_e(e_hat, edges.there))

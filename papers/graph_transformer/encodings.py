@@ -55,6 +55,16 @@ def laplacian_eigenvectors(adjacency: np.ndarray, k: int) -> np.ndarray:
     return with_sign(eigh(laplacian(adjacency), subset_by_index=[1, k])[1])
 
 
+def community_share(vectors: np.ndarray, communities: np.ndarray) -> np.ndarray:
+    """Return how much of each column's variance (n, k) lies between communities, (k,).
+
+    0 says that a vector knows nothing of the communities (n,), 1 that it is constant on each.
+    """
+    share = np.bincount(communities) / len(communities)
+    means = np.stack([vectors[communities == c].mean(0) for c in range(len(share))])
+    return share @ np.square(means - vectors.mean(0)) / vectors.var(0)
+
+
 def cached_eigenvectors(adjacencies: Sequence[np.ndarray], k: int, folder: Path) -> list[np.ndarray]:
     """Return :func:`laplacian_eigenvectors` of each graph, read from ``folder`` if they were computed before.
 

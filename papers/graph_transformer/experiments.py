@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from papers.graph_transformer import trivial
 from papers.graph_transformer.graphs import TASKS, Graphs, join, load
-from papers.graph_transformer.training import TOGETHER, run
+from papers.graph_transformer.training import TOGETHER, Trainer, run
 from repro.context import Context, Work
 
 Rows = Iterator[tuple[int, dict[str, float] | list[dict[str, float]]]]
@@ -63,14 +63,16 @@ def _together(setting: Mapping[str, Any], device: str) -> int:
     return 1 if device == "cpu" and _edge_stream(setting) else TOGETHER
 
 
-def _bytes(setting: Mapping[str, Any], nodes: int, edges: float) -> float:
-    """What one seed needs at its peak, roughly, with so many nodes and edges per graph: what backward passes need.
+def peak_bytes(setting: Mapping[str, Any], nodes: int, edges: float) -> float:
+    """Return what one seed needs at its peak, roughly, with so many nodes and edges per graph.
 
-    That is attention weights between all nodes or, with an edge stream, states of nodes and edges.
+    In each layer that is what its backward pass reads: states of nodes and, with an edge stream, of edges, and of GAT
+    the weights between all nodes. All layers have the pairs of nodes in common.
     """
-    heads, width = setting["heads"], setting["width"]
-    numbers = 16 * width * (nodes + edges) if _edge_stream(setting) else 6 * heads * nodes**2
-    return 4 * setting["batch"] * setting["layers"] * numbers
+    states = nodes + edges if _edge_stream(setting) else nodes
+    weights = 6 * setting["heads"] * nodes**2 if setting["model"] == "gat" else 0
+    layers = setting["layers"] * (16 * setting["width"] * states + weights)
+    return 4 * setting["batch"] * (layers + nodes**2)
 
 
 def _train(
@@ -78,7 +80,7 @@ def _train(
 ) -> Rows:
     """Train on a table's data and yield ``measure`` on the test part as the quantity ``name``."""
     train, val, test = (data(setting, part, context.root) for part in PARTS)
-    need = _bytes(setting, train.tokens.shape[1], train.mean_edges)
+    need = peak_bytes(setting, train.tokens.shape[1], train.mean_edges)
     for chunk in context.chunks(seeds, need, largest=_together(setting, context.device)):
         ours = test.to(context.device)
         task = TASKS[setting["dataset"]]
@@ -134,13 +136,33 @@ def _degree_errors(
     setting: Mapping[str, Any], seed: int, trained_at: int, tested_at: Sequence[int], root: Path
 ) -> dict[int, float]:
     threshold = trivial.degree_threshold(sized(setting, "train", seed, trained_at, root))
+    tests = {f: sized(setting, "test", seed, f, root) for f in tested_at}
     return {
-        f: 100
-        - trivial.degree_accuracy(
-            threshold, sized(setting, "test", seed, f, root), setting["batch"], "pooled"
-        )
-        for f in tested_at
+        f: max(100 - trivial.degree_accuracy(threshold, test, setting["batch"], "pooled"), 0.01)
+        for f, test in tests.items()
     }
+
+
+Errors = Callable[[Sequence[Graphs]], list[float]]
+"""Takes each seed's own graphs to test on and returns, in %, the errors of the seeds that have ended."""
+
+
+def trained_on_own(
+    setting: Mapping[str, Any], seeds: Sequence[int], factor: int, context: Context, work: Work
+) -> Iterator[tuple[Errors, list[int]]]:
+    """Train each seed on its own graphs; yield, as seeds end, (what tells their errors, their positions)."""
+    train, val = (
+        join([sized(setting, part, seed, factor, context.root) for seed in seeds])
+        for part in ("train", "val")
+    )
+    for trainer, at, _ in run(setting, TASKS[setting["dataset"]], seeds, train, val, context.device, work):
+
+        def errors(graphs: Sequence[Graphs], trainer: Trainer = trainer, at: list[int] = at) -> list[float]:
+            accuracy = trainer.evaluate(join(graphs).to(context.device))["pooled"]
+            # An error of nothing has no ratio to another.
+            return [max(100 - float(accuracy[i]), 0.01) for i in at]
+
+        yield errors, at
 
 
 def _network_errors(
@@ -151,18 +173,13 @@ def _network_errors(
     context: Context,
     work: Work,
 ) -> list[dict[int, float]]:
-    def own(part: str, factor: int) -> Graphs:
-        return join([sized(setting, part, seed, factor, context.root) for seed in seeds])
-
-    errors: list[dict[int, float]] = [{} for _ in seeds]
-    train, val = own("train", trained_at), own("val", trained_at)
-    task = TASKS[setting["dataset"]]
-    for trainer, at, _ in run(setting, task, seeds, train, val, context.device, work):
+    found: list[dict[int, float]] = [{} for _ in seeds]
+    for errors, at in trained_on_own(setting, seeds, trained_at, context, work):
         for f in tested_at:
-            accuracy = trainer.evaluate(own("test", f).to(context.device))["pooled"]
-            for i in at:
-                errors[i][f] = 100 - float(accuracy[i])
-    return errors
+            graphs = [sized(setting, "test", seed, f, context.root) for seed in seeds]
+            for i, error in zip(at, errors(graphs), strict=True):
+                found[i][f] = error
+    return found
 
 
 def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
@@ -175,7 +192,9 @@ def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     factors = [2**i for i in range(setting["largest_factor"].bit_length())]
     runs = [(1, factors)] if setting["trained_on"] == "base" else [(f, [f]) for f in factors]
     trained, tested = (6 * f * setting["largest_community"] for f in (runs[-1][0], factors[-1]))
-    need = max(_bytes(setting, trained, trained**2), _bytes({**setting, "layers": 1}, tested, tested**2))
+    need = max(
+        peak_bytes(setting, trained, trained**2), peak_bytes({**setting, "layers": 1}, tested, tested**2)
+    )
     rule = setting["model"] == "degree"
     for chunk in context.chunks(seeds, need, largest=1 if rule else _together(setting, context.device)):
         errors: list[dict[int, float]] = [{} for _ in chunk]
@@ -190,4 +209,4 @@ def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
             for mine, new in zip(errors, found, strict=True):
                 mine.update(new)
         for seed, mine in zip(chunk, errors, strict=True):
-            yield seed, [{"size": f, "test_error": max(value, 0.01)} for f, value in mine.items()]
+            yield seed, [{"size": f, "test_error": value} for f, value in mine.items()]

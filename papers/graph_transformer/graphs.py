@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from papers.graph_transformer.encodings import cached_eigenvectors, wl_roles
-from papers.graph_transformer.model import Batch, Edges, Task
+from papers.graph_transformer.model import Batch, Blocks, Edges, Task
 from repro import randomness
 from repro.data import sbm, zinc
 
@@ -65,11 +65,13 @@ class Graphs:
             self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)}
         )
 
-    def batch(self, index: Tensor, blocks: int = 1, *, edge_stream: bool = False) -> tuple[Batch, Tensor]:
-        """Return the graphs at ``index`` (B,) or (S, B) and their targets, the largest first, cropped to its size.
+    def batch(
+        self, index: Tensor, block: int | None = None, *, edge_stream: bool = False
+    ) -> tuple[Batch, Tensor]:
+        """Return the graphs at ``index`` (G,) or (S, G), the largest first, and their targets.
 
-        ``blocks``: into how many blocks of similar size the pairs are divided. ``edge_stream``: as one graph, and its
-        edges listed. Where there are S sets, row s of the index counts within the s-th.
+        ``block``: how many pairs of nodes a block may have, unless it is one graph's; None for one block.
+        ``edge_stream``: list the edges instead. Where there are S sets, row s of the index counts within the s-th.
         """
         if self.sets > 1:
             index = index + len(self) * torch.arange(self.sets, device=index.device).unsqueeze(-1)
@@ -78,69 +80,61 @@ class Graphs:
         index, sizes = index.gather(-1, order), sizes.gather(-1, order)
         n = int(sizes.max())
         nodes = torch.arange(n, device=index.device) < sizes.unsqueeze(-1)
-        edges = self.edges[index][..., :n, :n]
+        *lead, G = index.shape
+        kinds = self.edges[index][..., :n, :n]
         if self.full:
-            apart = ~torch.eye(n, dtype=torch.bool, device=index.device)
-            pairs, edges = nodes.unsqueeze(-1) & nodes.unsqueeze(-2) & apart, torch.zeros_like(edges)
+            others = ~torch.eye(n, dtype=torch.bool, device=index.device)
+            links, kinds = nodes.unsqueeze(-1) & nodes.unsqueeze(-2) & others, torch.zeros_like(kinds)
         else:
-            pairs = edges > 0
+            links = kinds > 0
+        node = nodes.reshape(-1, G * n)
+
+        def listed(x: Tensor, fill: int = 0) -> Tensor:
+            """Return the nodes' entries of x (..., G, n, ...) below each other: (..., N, ...)."""
+            rest = x.shape[len(lead) + 2 :]  # which may be 0, so that no other size can be left open
+            found = _below(node, x.reshape(len(node), G * n, *rest), fill)
+            return found.view(*lead, found.shape[1], *rest)
+
+        place = torch.arange(G * n, device=index.device).view(G, n).expand(nodes.shape)
+        batch = Batch(
+            listed(self.tokens[index][..., :n]),
+            _edges(links, kinds, nodes)
+            if edge_stream
+            else Blocks(listed(place, G * n), _blocks(links, sizes, block)),
+            listed(nodes.float()),
+            # The axis of the nodes is the last but one of eigenvectors and the last of roles.
+            listed(self.encoding[index].narrow(index.dim(), 0, n)),
+            listed(place // n),
+            sizes,
+        )
         targets = self.targets[index]
-        if targets.dim() > index.dim():
-            targets = targets[..., :n]
-        tokens = self.tokens[index][..., :n]
-        # The axis of the nodes is the last but one of eigenvectors and the last of roles.
-        encoding = self.encoding[index].narrow(index.dim(), 0, n)
-        if edge_stream:
-            return _as_one(tokens, pairs, edges, nodes, encoding, sizes, targets)
-        if int(sizes.min()) == n:
-            blocks = 1  # nothing is padded
-        share = -(-index.shape[-1] // blocks)
-        parts = zip(pairs.split(share, index.dim() - 1), sizes.split(share, -1), strict=True)
-        graph = torch.arange(index.shape[-1], device=index.device).unsqueeze(-1).expand(nodes.shape)
-        batch = Batch(tokens, tuple(_block(*part) for part in parts), nodes.float(), encoding, graph, sizes)
-        return batch, targets
+        return batch, listed(targets[..., :n], -1) if targets.dim() > index.dim() else targets
 
 
-def _block(pairs: Tensor, sizes: Tensor) -> Tensor:
-    """Return pairs (..., b, n, n) as floats, cropped to the largest of the block's graphs."""
-    m = int(sizes.max())
-    return pairs[..., :m, :m].float()
+def _blocks(links: Tensor, sizes: Tensor, block: int | None) -> tuple[Tensor, ...]:
+    """Return links (..., G, n, n) as floats in blocks of graphs, each cropped to its largest; see ``Graphs.batch``."""
+    G, n = links.shape[-3], links.shape[-1]
+    share = G if block is None else max(1, block // n**2)
+    parts = zip(links.split(share, -3), sizes.split(share, -1), strict=True)
+    return tuple(part[..., :m, :m].float() for part, own in parts for m in [int(own.max())])
 
 
-def _as_one(
-    tokens: Tensor,
-    pairs: Tensor,
-    kinds: Tensor,
-    nodes: Tensor,
-    encoding: Tensor,
-    sizes: Tensor,
-    targets: Tensor,
-) -> tuple[Batch, Tensor]:
-    """Return padded graphs, (B, n) or (S, B, n), as one graph each seed: its nodes and edges below each other."""
-    *lead, B, n = nodes.shape
-    node, pair = nodes.reshape(-1, B * n), pairs.reshape(-1, B * n * n)
-    number = (node.cumsum(1) - 1).view(-1, B, n)
-    every = torch.ones_like(pairs).view(-1, B, n, n)
+def _edges(links: Tensor, kinds: Tensor, nodes: Tensor) -> Edges:
+    """Return all edges of (..., G, n, n) as a list, nodes numbered through all graphs of a seed."""
+    *lead, G, n = nodes.shape
+    number = (nodes.reshape(-1, G * n).cumsum(1) - 1).view(-1, G, n)
+    every = torch.ones_like(links).view(-1, G, n, n)
+    pair = links.reshape(-1, G * n * n)
 
-    def of_nodes(x: Tensor, fill: int = 0) -> Tensor:
-        rest = x.shape[len(lead) + 2 :]  # which may be 0, so that no other size can be left open
-        found = _below(node, x.reshape(len(node), B * n, *rest), fill)
-        return found.view(*lead, 1, found.shape[1], *rest)
+    def listed(x: Tensor) -> Tensor:
+        return _below(pair, x.reshape(-1, G * n * n)).view(*lead, -1)
 
-    def of_edges(x: Tensor) -> Tensor:
-        return _below(pair, x.reshape(-1, B * n * n)).view(*lead, -1)
-
-    edges = Edges(
-        of_edges(number.unsqueeze(-1) * every),
-        of_edges(number.unsqueeze(-2) * every),
-        of_edges(every.float()),
-        of_edges(kinds),
+    return Edges(
+        listed(number.unsqueeze(-1) * every),
+        listed(number.unsqueeze(-2) * every),
+        listed(every.float()),
+        listed(kinds),
     )
-    graph = torch.arange(B, device=nodes.device).unsqueeze(-1).expand(nodes.shape)
-    batch = Batch(
-        of_nodes(tokens), edges, of_nodes(nodes.float()), of_nodes(encoding), of_nodes(graph), sizes
-    )
-    return batch, targets if targets.is_floating_point() else of_nodes(targets, -1)
 
 
 def _below(there: Tensor, values: Tensor, fill: int = 0) -> Tensor:

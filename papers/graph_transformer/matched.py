@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from papers.graph_transformer.experiments import sized
-from papers.graph_transformer.graphs import TASKS, Graphs, encode, join, pad
-from papers.graph_transformer.training import TOGETHER, run
+from papers.graph_transformer.encodings import community_share
+from papers.graph_transformer.experiments import peak_bytes, sized, trained_on_own
+from papers.graph_transformer.graphs import Graphs, encode, pad
+from papers.graph_transformer.training import TOGETHER
 from repro import randomness
 from repro.context import Context
 from repro.data import sbm
@@ -71,36 +72,42 @@ def likeness(graphs: Graphs) -> float:
     return float(((v * scale * (A @ (scale * v))).sum((1, 2)) / v.square().sum((1, 2))).mean())
 
 
+def content(graphs: Graphs, setting: Mapping[str, Any], seed: int, factor: int) -> float:
+    """Return the share of the first eigenvector's variance that lies between communities, averaged over test graphs."""
+    made = sbm.graphs(
+        setting["dataset"],
+        "test",
+        setting["test"],
+        seed=seed,
+        sizes=(factor * setting["smallest_community"], factor * setting["largest_community"]),
+        shared_patterns=False,
+    )
+    own = [graphs.encoding[i, :n, :1].numpy() for i, n in enumerate(graphs.sizes.tolist())]
+    return float(np.mean([community_share(v, g.communities) for v, g in zip(own, made, strict=True)]))
+
+
 def size_matched(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
     """PATTERN: train as for ``size_transfer``, test on larger graphs as they are and thinned to the training's 1 - λ.
 
-    A row is a factor of the communities' sizes, with the :func:`likeness` of both kinds of graphs.
+    A row is a factor of the communities' sizes, with the :func:`likeness` and :func:`content` of both kinds of graphs.
     """
     factors = [2**i for i in range(setting["largest_factor"].bit_length())]
     nodes = 6 * factors[-1] * setting["largest_community"]
-    need = 4 * setting["batch"] * 6 * setting["heads"] * nodes**2
-
-    def own(part: str, chunk: Sequence[int], factor: int) -> list[Graphs]:
-        return [sized(setting, part, seed, factor, context.root) for seed in chunk]
-
+    need = peak_bytes(setting, nodes, nodes**2)
     for chunk in context.chunks(seeds, need, largest=TOGETHER):
-        train = own("train", chunk, 1)
-        shares = [density(part) for part in train]
-        task, val = TASKS[setting["dataset"]], join(own("val", chunk, 1))
-        for trainer, at, _ in run(setting, task, chunk, join(train), val, context.device, context.work):
-            rows: dict[int, list[dict[str, float]]] = {i: [] for i in at}
-            for f in factors:
+        shares = [density(sized(setting, "train", seed, 1, context.root)) for seed in chunk]
+        for errors, at in trained_on_own(setting, chunk, 1, context, context.work):
+            rows: dict[int, list[dict[str, float]]] = {i: [{"size": f} for f in factors] for i in at}
+            for place, f in enumerate(factors):
+                whole = [sized(setting, "test", seed, f, context.root) for seed in chunk]
                 thinned = [
                     matched(setting, seed, f, kept_share(p, f), context.root)
                     for seed, p in zip(chunk, shares, strict=True)
                 ]
-                found: dict[int, dict[str, float]] = {i: {"size": f} for i in at}
-                for name, graphs in (("whole", own("test", chunk, f)), ("matched", thinned)):
-                    accuracy = trainer.evaluate(join(graphs).to(context.device))["pooled"]
-                    for i in at:
-                        found[i][f"{name}_error"] = max(100 - float(accuracy[i]), 0.01)
-                        found[i][f"{name}_likeness"] = likeness(graphs[i])
-                for i in at:
-                    rows[i].append(found[i])
+                for name, graphs in (("whole", whole), ("matched", thinned)):
+                    for i, error in zip(at, errors(graphs), strict=True):
+                        rows[i][place][f"{name}_error"] = error
+                        rows[i][place][f"{name}_likeness"] = likeness(graphs[i])
+                        rows[i][place][f"{name}_content"] = content(graphs[i], setting, chunk[i], f)
             for i in at:
                 yield chunk[i], rows[i]

@@ -1,12 +1,12 @@
 """The graph transformer and its two layers, attention written as dense matrix work.
 
 Dwivedi and Bresson, "A Generalization of Transformer Networks to Graphs" (arXiv:2012.09699 v2), equations 1 to 12, in
-the reading of the released code (docs/decisions/0017). Graphs are padded to the largest of the batch: block-model
-graphs are nearly dense, so that a masked matrix product costs less than gathering their edges.
+the reading of the released code (docs/decisions/0017). Block-model graphs are nearly dense, so that a masked matrix
+product costs less than gathering their edges.
 
-Shapes: B graphs of at most n nodes, d channels, H heads. Graphs come sorted by size; ``pairs`` says who attends to
-whom, one tensor (b, m, m) per block of graphs of similar size, so that small graphs are not padded to the largest;
-``nodes`` (B, n) says which rows are nodes and which padding. All layers map (h, e, pairs, nodes) to (h, e).
+Shapes: N nodes of G graphs, d channels, H heads. The nodes of all graphs stand below each other, the largest graph's
+first; where nodes attend to each other they are taken apart again, :class:`Blocks`. ``nodes`` (N,) says which rows are
+nodes and which only make all seeds' batches equally long. All layers map (h, e, pairs, nodes) to (h, e).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from papers.graph_transformer.attention import attend, softmax_weights
+from papers.graph_transformer.norms import norm
 from repro import noise, randomness
 from repro.nn.rows import add_up, take
 
@@ -39,92 +41,60 @@ class Edges(NamedTuple):
     kind: Tensor
 
 
-class Batch(NamedTuple):
-    """G graphs, padded (B = G) or, for an edge stream, as one (B = 1).
+class Blocks(NamedTuple):
+    """Who attends to whom, in blocks of graphs of similar size.
 
     Attributes:
-        tokens: int64 (B, n), node types.
-        pairs: one float (b, m, m) per block, 1 where node i attends to node j; :class:`Edges` where there is an edge
-            stream.
-        nodes: float (B, n), 1 for nodes, 0 for padding.
-        encoding: float (B, n, k) eigenvectors, or int64 (B, n) roles, or float (B, n, 0) for none.
-        graph: int64 (B, n), which graph a node is of.
+        place: int64 (N,), each node's row if all graphs were padded to n, the size of the largest: G · n rows. What is
+            no node has the row after them.
+        links: one float (b, m, m) per block of b graphs of at most m nodes, 1 where node i attends to node j.
+    """
+
+    place: Tensor
+    links: tuple[Tensor, ...]
+
+
+class Batch(NamedTuple):
+    """G graphs.
+
+    Attributes:
+        tokens: int64 (N,), node types.
+        pairs: the :class:`Edges` where there is an edge stream, else :class:`Blocks`.
+        nodes: float (N,), 1 for nodes, 0 for what fills up.
+        encoding: float (N, k) eigenvectors, or int64 (N,) roles, or float (N, 0) for none.
+        graph: int64 (N,), which graph a node is of.
         sizes: int64 (G,), nodes per graph.
     """
 
     tokens: Tensor
-    pairs: tuple[Tensor, ...]
+    pairs: Blocks | Edges
     nodes: Tensor
     encoding: Tensor
     graph: Tensor
     sizes: Tensor
 
 
-class BatchNorm(nn.Module):
-    """Batch normalisation over what the mask marks, with torch's conventions (momentum 0.1, eps 1e-5)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("var", torch.ones(width))
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map x (..., d) to the same; ``mask`` (...) is 1 where a row counts."""
-        mean, var = self.mean, self.var
-        if self.training:
-            x_, m = x.flatten(0, -2), mask.flatten()
-            count = m.sum()
-            share = 0.1 * (count > 0)  # a batch of graphs without edges says nothing about edges
-            count = count.clamp(min=1)
-            mean = m @ x_ / count
-            var = m @ (x_ - mean).square() / count
-            with torch.no_grad():
-                self.mean.mul_(1 - share).add_(share * mean)
-                self.var.mul_(1 - share).add_(share * var * (count / (count - 1).clamp(min=1)))
-        scale = self.weight * torch.rsqrt(var + 1e-5)
-        return x * scale + (self.bias - mean * scale)
+def apart(x: Tensor, blocks: Blocks) -> Tensor:
+    """Return the nodes' rows (N, d) graph by graph, padded with zeros: (G, n, d)."""
+    graphs, n = sum(len(P) for P in blocks.links), blocks.links[0].shape[-1]
+    return add_up(x, blocks.place, graphs * n + 1)[:-1].unflatten(0, (graphs, n))
 
 
-class LayerNorm(nn.LayerNorm):
-    """Layer normalisation; the mask has no part in it."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map x (..., d) to the same."""
-        return super().forward(x)
+def together(x: Tensor, blocks: Blocks) -> Tensor:
+    """Undo :func:`apart`; what fills up gets the last row, whatever that is."""
+    return take(x.flatten(0, 1), blocks.place.clamp(max=len(x) * x.shape[1] - 1))
 
 
-def norm(kind: str, width: int) -> nn.Module:
-    """Return a normalisation: ``batch`` or ``layer``."""
-    return {"batch": BatchNorm, "layer": LayerNorm}[kind](width)
+def by_block(f: Callable[[Tensor, Tensor], Tensor], blocks: Blocks, x: Tensor) -> Tensor:
+    """Apply f(links (b, m, m), x (b, m, d)) to each block of x (N, d) and return the results as (N, d)."""
+    parts = apart(x, blocks).split([len(P) for P in blocks.links])
+    n = parts[0].shape[1]
+    done = [f(P, part[:, : P.shape[-1]]) for P, part in zip(blocks.links, parts, strict=True)]
+    return together(torch.cat([functional.pad(out, (0, 0, 0, n - out.shape[1])) for out in done]), blocks)
 
 
-def by_block(f: Callable[[Tensor, Tensor], Tensor], pairs: tuple[Tensor, ...], x: Tensor) -> Tensor:
-    """Apply f(pairs (b, m, m), x (b, m, d)) to each block of x (B, n, d) and return the results as (B, n, d)."""
-    if len(pairs) == 1:
-        return f(pairs[0], x)
-    done, start = [], 0
-    for P in pairs:
-        b, m = P.shape[-3], P.shape[-1]
-        out = f(P, x[start : start + b, :m])
-        done.append(functional.pad(out, (0, 0, 0, x.shape[-2] - m)))
-        start += b
-    return torch.cat(done)
-
-
-def softmax_weights(scores: Tensor, clamp: str) -> Tensor:
-    """Return exp(scores), kept in range without subtracting the maximum.
-
-    The code clamps the scores to [-5, 5] before exp (``before_exp``); the paper's text says that the exponentials are
-    clamped to that range (``after_exp``).
-    """
-    # An exponential is never below -5; clamping what is above 5 beforehand keeps it from running over.
-    return scores.clamp(-5, 5).exp_() if clamp == "before_exp" else scores.clamp(max=math.log(5)).exp()
-
-
-def _heads(x: Tensor, heads: int) -> Tensor:
-    """Split (B, n, d) into (B, H, n, d / H)."""
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Split (b, m, d) into (b, H, m, d / H)."""
     return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
 
 
@@ -154,25 +124,20 @@ class GraphTransformerLayer(nn.Module):
         self.Q, self.K, self.V = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.h = _Stream(width, kind)
 
-    def attention(self, h: Tensor, pairs: Tensor) -> Tensor:
-        """Return the weights of a block before normalisation, (b, H, m, m): row i attends to column j."""
-        q, k = _heads(self.Q(h), self.heads), _heads(self.K(h), self.heads)
-        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)
-        return softmax_weights(scores, self.clamp) * pairs.unsqueeze(-3)
+    def attention(self, h: Tensor, links: Tensor) -> Tensor:
+        """Return the weights of a block h (b, m, d) before normalisation, (b, H, m, m): row i attends to column j."""
+        q, k = (split_heads(x, self.heads) for x in (self.Q(h), self.K(h)))
+        scores = (q / math.sqrt(q.shape[-1])) @ k.mT
+        return softmax_weights(scores, self.clamp) * links.unsqueeze(-3)
 
-    def attend(self, pairs: Tensor, h: Tensor) -> Tensor:
-        """Return ‖_k Σ_j w_ij^k V^k h_j of a block, (b, m, d)."""
-        w = self.attention(h, pairs)
-        total = w.sum(-1, keepdim=True)
-        # Dividing after the product leaves one pass over the m × m weights out.
-        attended = (w @ _heads(self.V(h), self.heads)) / (total + (total == 0))
-        return attended.transpose(-3, -2).flatten(-2)
-
-    def forward(
-        self, h: Tensor, e: Tensor, pairs: tuple[Tensor, ...], nodes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, e: Tensor, blocks: Blocks, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """See the module."""
-        return self.h(h, by_block(self.attend, pairs, h), nodes), e
+        scale = math.sqrt(h.shape[-1] // self.heads)
+        QKV = torch.cat([self.Q.weight / scale, self.K.weight, self.V.weight])  # one product instead of three
+        qkv = apart(functional.linear(h, QKV), blocks)
+        q, k, v = (split_heads(x, self.heads) for x in qkv.chunk(3, -1))
+        attended = attend(q, k, v, blocks.links, self.clamp).transpose(-3, -2).flatten(-2)
+        return self.h(h, together(attended, blocks), nodes), e
 
 
 class GraphTransformerEdgeLayer(nn.Module):
@@ -190,16 +155,16 @@ class GraphTransformerEdgeLayer(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, edges: Edges, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """See the module."""
-        (x,), n = h, h.shape[-2]
-        q = self.Q(x) / math.sqrt(x.shape[-1] // self.heads)
-        w_hat = take(q, edges.receiver) * take(self.K(x), edges.sender) * self.E(e)
+        n = len(h)
+        q = self.Q(h) / math.sqrt(h.shape[-1] // self.heads)
+        w_hat = take(q, edges.receiver) * take(self.K(h), edges.sender) * self.E(e)
         scores = w_hat.unflatten(-1, (self.heads, -1)).sum(-1)
         w = softmax_weights(scores, self.clamp) * edges.there.unsqueeze(-1)  # (E, H)
-        v = take(self.V(x), edges.sender).unflatten(-1, (self.heads, -1))
+        v = take(self.V(h), edges.sender).unflatten(-1, (self.heads, -1))
         total = add_up(w, edges.receiver, n) + 1e-6
         attended = add_up((w.unsqueeze(-1) * v).flatten(-2), edges.receiver, n)
         attended = (attended.unflatten(-1, (self.heads, -1)) / total.unsqueeze(-1)).flatten(-2)
-        return self.h(h, attended.unsqueeze(0), nodes), self.e(e, w_hat, edges.there)
+        return self.h(h, attended, nodes), self.e(e, w_hat, edges.there)
 
 
 class Readout(nn.Module):
@@ -287,7 +252,7 @@ class Network(nn.Module):
         initialise(self, seed)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return h (B, n, d) and e (E, d); the latter is h where the layers have no edge stream."""
+        """Return h (N, d) and e (E, d); the latter is h where the layers have no edge stream."""
         h = self.tokens(batch.tokens)
         if self.encoding is not None:
             h = h + self.encoding(batch.encoding)
@@ -297,14 +262,13 @@ class Network(nn.Module):
         return h, self.edge(edges.there.unsqueeze(-1)) if self.bonds is None else self.bonds(edges.kind.int())
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits (B, n, classes), or predictions (G,) for a graph-level task."""
+        """Return logits (N, classes), or predictions (G,) for a graph-level task."""
         h, e = self.embed(batch)
         for layer in self.layers:
             h, e = layer(h, e, batch.pairs, batch.nodes)
         if not self.graph_level:
             return self.readout(h)
-        own = (h * batch.nodes.unsqueeze(-1)).flatten(0, 1)
-        total = add_up(own, batch.graph.flatten(), len(batch.sizes))
+        total = add_up(h * batch.nodes.unsqueeze(-1), batch.graph, len(batch.sizes))
         return self.readout(total / batch.sizes.unsqueeze(-1)).squeeze(-1)
 
 

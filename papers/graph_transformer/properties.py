@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from papers.graph_transformer.baselines import GCNLayer
-from papers.graph_transformer.encodings import laplacian_eigenvectors, with_sign
+from papers.graph_transformer.encodings import community_share, laplacian_eigenvectors, with_sign
 from papers.graph_transformer.graphs import TASKS, Graphs, pad
 from papers.graph_transformer.model import (
     Batch,
+    Blocks,
     Design,
     GraphTransformerLayer,
     Network,
+    apart,
     graph_transformer,
     initialise,
 )
@@ -92,7 +94,7 @@ def ambiguity(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
         with torch.no_grad():
             before = net(_one(tokens, A, V))
             after = net(_one(tokens[order], A[order][:, order], changed[order]))
-        yield seed, {"output_change": _relative(before[:, order], after)}
+        yield seed, {"output_change": _relative(before[order], after)}
 
 
 def _one(tokens: Tensor, A: np.ndarray, encoding: Tensor) -> Batch:
@@ -140,8 +142,8 @@ def smoothing(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
                 if number:
                     out, _ = layers[number - 1](h, h, batch.pairs, batch.nodes)
                     h = out - h if setting["model"] == "gcn_plain" else out
-                h = h * batch.nodes.unsqueeze(-1)
-                energy = (h * (h - S @ h)).sum() / h.square().sum()
+                own = apart(h, batch.pairs)
+                energy = (own * (own - S @ own)).sum() / own.square().sum()
                 rows.append({"layer": number, "dirichlet_energy": float(energy)})
         yield seed, rows
         context.tick((seed + 1) / len(seeds))
@@ -154,9 +156,10 @@ def cost(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> 
         layer = GraphTransformerLayer(64, 4, "layer", "before_exp").to(context.device)
         rows = []
         for n in sizes:
-            h = torch.randn(1, n, 64, device=context.device, requires_grad=True)
-            pairs = ((1 - torch.eye(n, device=context.device)).unsqueeze(0),)
-            nodes = torch.ones(1, n, device=context.device)
+            h = torch.randn(n, 64, device=context.device, requires_grad=True)
+            others = (1 - torch.eye(n, device=context.device)).unsqueeze(0)
+            pairs = Blocks(torch.arange(n, device=context.device), (others,))
+            nodes = torch.ones(n, device=context.device)
             times = []
             for _ in range(setting["repeats"] + 1):
                 started = time.perf_counter()
@@ -170,15 +173,9 @@ def cost(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> 
 
 
 def eigenvector_content(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
-    """How much of each eigenvector's variance over a graph's nodes lies between communities; a seed is a graph.
-
-    0 says that an eigenvector knows nothing of the communities, 1 that it is constant on each.
-    """
+    """How much of each eigenvector's variance over a graph's nodes lies between communities; a seed is a graph."""
     for seed in seeds:
         g = sbm.graph("cluster", "train", seed)
         V = laplacian_eigenvectors(g.adjacency, setting["eigenvectors"])
-        share = np.bincount(g.labels) / len(g.labels)
-        means = np.stack([V[g.labels == c].mean(0) for c in range(len(share))])
-        between = share @ np.square(means - V.mean(0))
-        content = between / V.var(0)
+        content = community_share(V, g.communities)
         yield seed, [{"eigenvector": j + 2, "community_share": float(x)} for j, x in enumerate(content)]

@@ -97,9 +97,9 @@ def reach(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) ->
         order = randomness.permutation(randomness.key(seed, "test/order", 0), len(A)).numpy()
         node, other = (int(np.flatnonzero(order == place)[0]) for place in (0, setting["distance"]))
         changed = batch.tokens.clone()
-        changed[0, other] = (changed[0, other] + 1) % TOKENS
+        changed[other] = (changed[other] + 1) % TOKENS
         with torch.no_grad():
-            difference = net(batch)[0, node] - net(batch._replace(tokens=changed))[0, node]
+            difference = net(batch)[node] - net(batch._replace(tokens=changed))[node]
         yield seed, {"influence": float(difference.abs().max())}
 
 
@@ -129,11 +129,9 @@ def attention(setting: Mapping[str, Any], seeds: Sequence[int], context: Context
 
 @torch.no_grad()
 def _weights(trainer: Trainer, i: int, batch: Batch) -> Tensor:
-    """Return the softmax weights (H, n, n) of the i-th seed's first layer on the first graph of its batch."""
+    """Return the softmax weights (H, n, n) of the i-th seed's first layer on its batch of one graph."""
     net = trainer.network(i)
-    own = batch._replace(
-        tokens=batch.tokens[i], pairs=(batch.pairs[0][i],), nodes=batch.nodes[i], encoding=batch.encoding[i]
-    )
-    h, _ = net.embed(own)
-    w = net.layers[0].attention(h, own.pairs[0])[0]
+    h, _ = net.embed(batch._replace(tokens=batch.tokens[i], encoding=batch.encoding[i]))
+    (links,) = batch.pairs.links
+    (w,) = net.layers[0].attention(h.unsqueeze(0), links[i])
     return w / w.sum(-1, keepdim=True)

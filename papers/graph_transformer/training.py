@@ -23,6 +23,8 @@ from repro.ensemble import Ensemble
 
 # Seeds trained at once, memory permitting: small graphs and GPUs wait for launches, not for arithmetic.
 TOGETHER = 4
+# Pairs of nodes per block on a processor: with eight heads their weights are two megabytes, one tile.
+BLOCK = 2**16
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
@@ -33,11 +35,8 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 def classification_loss(logits: Tensor, labels: Tensor, weighted: bool) -> Tensor:
-    """Return the class-weighted cross-entropy (S,) of logits (S, B, n, C) over the nodes of a batch."""
-    labels = labels.flatten(1)
-    log_p = (
-        torch.log_softmax(logits.flatten(1, 2), -1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    )
+    """Return the class-weighted cross-entropy (S,) of logits (S, N, C) over the nodes of a batch."""
+    log_p = torch.log_softmax(logits, -1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     mask = (labels >= 0).float()
     if weighted:
         mask = mask * class_weights(labels, logits.shape[-1]).gather(-1, labels.clamp(min=0))
@@ -47,9 +46,8 @@ def classification_loss(logits: Tensor, labels: Tensor, weighted: bool) -> Tenso
 def hits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return right predictions and nodes per class, each (S, C), of one batch."""
     classes = logits.shape[-1]
-    labels = labels.flatten(1)
     there = functional.one_hot(labels.clamp(min=0), classes) * (labels >= 0).unsqueeze(-1)
-    right = there * (logits.flatten(1, 2).argmax(-1) == labels).unsqueeze(-1)
+    right = there * (logits.argmax(-1) == labels).unsqueeze(-1)
     return right.sum(1).double(), there.sum(1).double()
 
 
@@ -111,7 +109,7 @@ class Plateau:
 
 
 def flip_signs(batch: Batch, how: str, seeds: Tensor, step: int) -> Batch:
-    """Return a stacked batch (S, B, n, k) with the eigenvectors' signs drawn anew.
+    """Return a stacked batch with the eigenvectors' signs, (S, N, k), drawn anew.
 
     ``batch``: one sign per eigenvector for the whole batch, as in the code; ``graph``: one per graph; ``none``.
     """
@@ -122,7 +120,7 @@ def flip_signs(batch: Batch, how: str, seeds: Tensor, step: int) -> Batch:
     bits = randomness.uniform(randomness.key(seeds, "signs", step), count * k) < 0.5
     signs = torch.where(bits, -1.0, 1.0).view(S, count, k).to(batch.encoding.device)
     of_graph = batch.graph if how == "graph" else torch.zeros_like(batch.graph)
-    own = torch.arange(S, device=signs.device).view(S, 1, 1)
+    own = torch.arange(S, device=signs.device).view(S, 1)
     return batch._replace(encoding=batch.encoding * signs[own, of_graph])
 
 
@@ -145,7 +143,7 @@ class Trainer:
     def __init__(self, setting: Mapping[str, Any], task: Task, seeds: Sequence[int], device: str) -> None:
         self.setting, self.task, self.device = setting, task, device
         # A GPU waits for launches rather than for arithmetic and likes one block best.
-        self.blocks = 4 if device == "cpu" else 1
+        self.block = BLOCK if device == "cpu" else None
         self.ensemble = Ensemble(lambda seed: build(setting, task, seed), seeds, device)
         self.parameters = list(self.ensemble.parameters.values())
         self.adam = torch.optim.Adam(self.parameters, lr=setting["learning_rate"])
@@ -202,7 +200,7 @@ class Trainer:
 
     def batch(self, data: Graphs, index: Tensor) -> tuple[Batch, Tensor]:
         """Return the graphs at ``index`` (S, B) as the network takes them, and their targets."""
-        return data.batch(index, self.blocks, edge_stream=self.ensemble.template.edge_stream)
+        return data.batch(index, self.block, edge_stream=self.ensemble.template.edge_stream)
 
     def epoch(self, data: Graphs, number: int) -> None:
         """Train on every graph once, each seed in its own order."""

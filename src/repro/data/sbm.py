@@ -54,11 +54,18 @@ MODELS = {
 
 @dataclass(frozen=True, eq=False)
 class BlockGraph:
-    """One graph: ``adjacency`` bool (n, n), symmetric, empty diagonal; ``features``, ``labels`` int64 (n,)."""
+    """One graph.
+
+    Attributes:
+        adjacency: bool (n, n), symmetric, empty diagonal.
+        features, labels: int64 (n,).
+        communities: int64 (n,), each node's; of PATTERN's the pattern comes last.
+    """
 
     adjacency: np.ndarray
     features: np.ndarray
     labels: np.ndarray
+    communities: np.ndarray
 
 
 def _model(name: str) -> BlockModel:
@@ -149,7 +156,7 @@ def graph(
         for community in range(model.communities):
             (chosen,) = stream.integers(0, int((labels == community).sum()) - 1, 1)
             features[np.flatnonzero(labels == community)[chosen]] = community + 1
-        return BlockGraph(A, features, labels)
+        return BlockGraph(A, features, labels, labels)
     first = 0 if shared_patterns else PATTERNS * list(model.counts).index(split)
     inner, inner_features = _pattern(seed, first + index % PATTERNS, sizes)
     probability[-1] = probability[:, -1] = model.pattern
@@ -162,7 +169,7 @@ def graph(
     at = place[: len(inner)]
     A[np.ix_(at, at)] = inner
     features[at] = inner_features
-    return BlockGraph(A, features, (shuffled == model.communities).astype(np.int64))
+    return BlockGraph(A, features, (shuffled == model.communities).astype(np.int64), shuffled)
 
 
 def graphs(

@@ -72,6 +72,26 @@ def test_whole_graphs_are_those_of_size_transfer_and_the_smallest_are_not_thinne
         assert own[0]["matched_error"] == own[0]["whole_error"]
         assert own[0]["matched_likeness"] == own[0]["whole_likeness"]
         assert own[1]["matched_likeness"] > own[1]["whole_likeness"]
+        assert own[0]["matched_content"] == own[0]["whole_content"]
+
+
+def test_content_is_the_share_between_communities(tmp_path: Path) -> None:
+    """Of vectors that are constant on communities, of such that are not, and of half and half."""
+    communities = np.arange(4000) % 5
+    inside = np.random.default_rng(0).normal(size=4000)
+    means = communities - communities.mean()
+    vectors = np.stack([means, inside, means / means.std() + inside / inside.std()], 1)
+    found = encodings.community_share(vectors, communities)
+    # Between five communities of noise: 4 of 3999 degrees of freedom, with a deviation of 0.0007.
+    np.testing.assert_allclose(found, [1, 0, 0.5], atol=0.04)
+    graphs = experiments.sized(SETTING, "test", 3, 1, tmp_path)
+    made = matched.sbm.graphs("pattern", "test", 3, seed=3, sizes=(5, 8), shared_patterns=False)
+    own = [
+        float(encodings.community_share(graphs.encoding[i, : len(g.labels), :1].numpy(), g.communities)[0])
+        for i, g in enumerate(made)
+    ]
+    assert matched.content(graphs, SETTING, 3, 1) == pytest.approx(np.mean(own))
+    assert all(((g.communities == 5) == (g.labels == 1)).all() for g in made), "the pattern comes last"
 
 
 def test_density_counts_pairs(tmp_path: Path) -> None:

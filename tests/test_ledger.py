@@ -34,6 +34,20 @@ MISTAKES: dict[str, tuple[str, str, str, str, list[str]]] = {
         "claims.3.measure.setting",
         ["must say at which `size`"],
     ),
+    "a bound that is no number": (
+        "    bound: 70.0\n",
+        "    bound: .nan\n",
+        "    bound: .nan",
+        "claims.2.bound",
+        ["finite"],
+    ),
+    "a bound without end": (
+        "    bound: 70.0\n",
+        "    bound: -.inf\n",
+        "    bound: -.inf",
+        "claims.2.bound",
+        ["finite"],
+    ),
     "nothing to go across": (
         "    across: {level: [70.0, 90.0]}\n",
         "    across: {level: []}\n",

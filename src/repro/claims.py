@@ -16,9 +16,9 @@ Kind = Literal["value", "ordering", "threshold", "scaling", "curve", "generalisa
 
 
 class Strict(BaseModel):
-    """Base of all ledger entries: an unknown key is an error."""
+    """Base of all ledger entries: an unknown key is an error, and so is a number that is none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -52,11 +52,11 @@ class Anchor(Strict):
 class PublishedNumber(Strict):
     """A number as printed: what its ± means, how many runs it rests on, half a unit of its last digit."""
 
-    value: float = Field(allow_inf_nan=False)
-    dispersion: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    value: float
+    dispersion: float | None = Field(default=None, ge=0)
     dispersion_kind: Literal["sd", "se", "unstated"] | None = None
     n: int | None = Field(default=None, ge=1)
-    rounding: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    rounding: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -70,7 +70,7 @@ class PublishedNumber(Strict):
 class Margin(Strict):
     """How far from the published value still counts as the same, declared with a reason before the run."""
 
-    value: float = Field(gt=0, allow_inf_nan=False)
+    value: float = Field(gt=0)
     reason: str
 
 
@@ -210,7 +210,7 @@ class PropertyClaim(ClaimBase):
     """
 
     kind: Literal["property"]
-    at_most: float = Field(ge=0, allow_inf_nan=False)
+    at_most: float = Field(ge=0)
     across: dict[str, list[Scalar]] = {}
 
 
@@ -222,7 +222,7 @@ class AuditClaim(ClaimBase):
 
     kind: Literal["audit"]
     published: PublishedNumber
-    inputs: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    inputs: float = Field(default=0.0, ge=0)
 
 
 Claim = Annotated[

@@ -19,7 +19,7 @@ from torch.nn import functional
 # that the exponentials are (``after_exp``), and no exponential is below -5.
 BOUNDS = {"before_exp": (-5.0, 5.0), "after_exp": (-math.inf, math.log(5))}
 
-# Weights per tile: two megabytes, what a core or two have as caches of their own.
+# Weights per tile on a processor: two megabytes, what a core or two have as caches of their own.
 TILE = 2**19
 # A product with fewer columns than fill a vector register takes up to four times as long.
 LANES = 16
@@ -30,33 +30,36 @@ def softmax_weights(scores: Tensor, clamp: str) -> Tensor:
     return scores.clamp(*BOUNDS[clamp]).exp_()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, pairs: Sequence[Tensor], clamp: str) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, links: Sequence[Tensor], clamp: str) -> Tensor:
     """Return Σ_j w_ij v_j / Σ_j w_ij with w_ij = exp(q_i · k_j) in range, over the j that i attends to.
 
     Args:
         q, k, v: (B, H, n, d).
-        pairs: one float (b, m, m) per block of graphs, 1 where node i attends to node j; see :mod:`.model`.
+        links: one (b, m, m) per block of graphs, 1 where node i attends to node j and 0 elsewhere; see :mod:`.model`.
         clamp: see :data:`BOUNDS`.
 
     Returns:
-        (B, H, n, d); zero for a node that attends to none, and for padding.
+        (B, H, n, d), in single or double precision; zero for a node that attends to none, and for padding.
     """
     size = q.shape[-1]
     room = (0, -(size + 1) % LANES + 1)
     Q, K = functional.pad(q, room), functional.pad(k, room)
     # With a column of ones the sum of the weights is one more column of the product.
     V = functional.pad(v, room, value=1.0)
-    found = _Weighted.apply(Q, K, V, size, clamp, *pairs)
+    found = _Weighted.apply(Q, K, V, size, clamp, *links)
     total = found[..., size : size + 1]
     return found[..., :size] / (total + (total == 0))
 
 
-def _tiles(pairs: Sequence[Tensor], heads: int) -> Iterator[tuple[slice, slice, int, Tensor]]:
-    """Cut the blocks into tiles: yield which graphs, which rows of their m, m, and the rows' pairs (b, 1, r, m)."""
+def _tiles(links: Sequence[Tensor], heads: int) -> Iterator[tuple[slice, slice, int, Tensor]]:
+    """Cut the blocks into tiles: yield which graphs, which rows of their m, m, and the rows' links (b, 1, r, m).
+
+    A GPU waits for launches rather than for memory: there a block is one tile.
+    """
     start = 0
-    for P in pairs:
+    for P in links:
         b, m = len(P), P.shape[-1]
-        step = max(1, TILE // (b * heads * m))
+        step = max(1, TILE // (b * heads * m or 1)) if P.device.type == "cpu" else m or 1
         for row in range(0, m, step):
             rows = slice(row, min(m, row + step))
             yield slice(start, start + b), rows, m, P[:, None, rows]
@@ -77,28 +80,28 @@ class _Weighted(torch.autograd.Function):
     """Σ_j w_ij v_j for q, k, v (B, H, n, c), of which q and k have zeros from column ``size`` on."""
 
     @staticmethod
-    def forward(Q: Tensor, K: Tensor, V: Tensor, size: int, clamp: str, *pairs: Tensor) -> Tensor:
+    def forward(Q: Tensor, K: Tensor, V: Tensor, size: int, clamp: str, *links: Tensor) -> Tensor:
         found = torch.zeros_like(V)
-        for graphs, rows, m, P in _tiles(pairs, Q.shape[1]):
+        for graphs, rows, m, P in _tiles(links, Q.shape[1]):
             w = _weights(Q[graphs, :, rows, :size], K[graphs, :, :m, :size], P, clamp)
             found[graphs, :, rows] = _product(w, V[graphs, :, :m])
         return found
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        Q, K, V, ctx.size, ctx.clamp, *pairs = inputs
-        ctx.save_for_backward(Q, K, V, *pairs)
+        Q, K, V, ctx.size, ctx.clamp, *links = inputs
+        ctx.save_for_backward(Q, K, V, *links)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        Q, K, V, *pairs = ctx.saved_tensors
+        Q, K, V, *links = ctx.saved_tensors
         size = ctx.size
         # Between these a weight has the slope w, and none beyond; the margin is for the last bit of exp.
         low, high = (math.exp(x) for x in BOUNDS[ctx.clamp])
         low, high = low * (1 + 1e-6), high * (1 - 1e-6)
         dQ, dK, dV = (torch.zeros_like(x) for x in (Q, K, V))
-        for graphs, rows, m, P in _tiles(pairs, Q.shape[1]):
+        for graphs, rows, m, P in _tiles(links, Q.shape[1]):
             q, k = Q[graphs, :, rows], K[graphs, :, :m]
             w = _weights(q[..., :size], k[..., :size], P, ctx.clamp)
             g = grad[graphs, :, rows]
@@ -107,7 +110,7 @@ class _Weighted(torch.autograd.Function):
             slope = torch.ops.aten.hardtanh_backward(slope, w, low, high)
             dQ[graphs, :, rows] = _product(slope, k)
             dK[graphs, :, :m] += _product(slope.mT, q)
-        return dQ, dK, dV, None, None, *(None for _ in pairs)
+        return dQ, dK, dV, None, None, *(None for _ in links)
 
     @staticmethod
     def vmap(
@@ -118,7 +121,7 @@ class _Weighted(torch.autograd.Function):
         V: Tensor,
         size: int,
         clamp: str,
-        *pairs: Tensor,
+        *links: Tensor,
     ) -> tuple[Tensor, int]:
         S = info.batch_size
 
@@ -126,7 +129,10 @@ class _Weighted(torch.autograd.Function):
             return x.expand(S, *x.shape) if dim is None else x.movedim(dim, 0)
 
         Q, K, V = (seeds_first(x, dim).flatten(0, 1) for x, dim in zip((Q, K, V), in_dims, strict=False))
-        blocks = [seeds_first(x, dim) for x, dim in zip(pairs, in_dims[5:], strict=True)]
-        # Seeds are further graphs: all blocks of the first, then those of the next.
-        found = _Weighted.apply(Q, K, V, size, clamp, *(P[s] for s in range(S) for P in blocks))
+        blocks = [seeds_first(x, dim) for x, dim in zip(links, in_dims[5:], strict=True)]
+        # Seeds are further graphs: all blocks of the first, then those of the next. A single block has them all.
+        every = (
+            [P[s] for s in range(S) for P in blocks] if len(blocks) > 1 else [P.flatten(0, 1) for P in blocks]
+        )
+        found = _Weighted.apply(Q, K, V, size, clamp, *every)
         return found.unflatten(0, (S, -1)), 0

@@ -55,11 +55,7 @@ def _edge_stream(setting: Mapping[str, Any]) -> bool:
 
 
 def _together(setting: Mapping[str, Any], device: str) -> int:
-    """How many seeds are stacked at most.
-
-    On a processor an edge stream goes alone: it gains nothing from others, and lists that are filled up to the longest
-    seed's are added up in another order.
-    """
+    """How many seeds are stacked at most. On a processor an edge stream goes alone: it gains nothing from others."""
     return 1 if device == "cpu" and _edge_stream(setting) else TOGETHER
 
 
@@ -67,12 +63,12 @@ def peak_bytes(setting: Mapping[str, Any], nodes: int, edges: float) -> float:
     """Return what one seed needs at its peak, roughly, with so many nodes and edges per graph.
 
     In each layer that is what its backward pass reads: states of nodes and, with an edge stream, of edges, and of GAT
-    the weights between all nodes. All layers have the pairs of nodes in common.
+    the weights between all nodes. All layers have the pairs of nodes in common, which are gathered as bytes first.
     """
     states = nodes + edges if _edge_stream(setting) else nodes
     weights = 6 * setting["heads"] * nodes**2 if setting["model"] == "gat" else 0
     layers = setting["layers"] * (16 * setting["width"] * states + weights)
-    return 4 * setting["batch"] * (layers + nodes**2)
+    return 4 * setting["batch"] * (layers + 2 * nodes**2)
 
 
 def _train(
@@ -147,7 +143,7 @@ Errors = Callable[[Sequence[Graphs]], list[float]]
 """Takes each seed's own graphs to test on and returns, in %, the errors of the seeds that have ended."""
 
 
-def trained_on_own(
+def errors_of_trained(
     setting: Mapping[str, Any], seeds: Sequence[int], factor: int, context: Context, work: Work
 ) -> Iterator[tuple[Errors, list[int]]]:
     """Train each seed on its own graphs; yield, as seeds end, (what tells their errors, their positions)."""
@@ -174,7 +170,7 @@ def _network_errors(
     work: Work,
 ) -> list[dict[int, float]]:
     found: list[dict[int, float]] = [{} for _ in seeds]
-    for errors, at in trained_on_own(setting, seeds, trained_at, context, work):
+    for errors, at in errors_of_trained(setting, seeds, trained_at, context, work):
         for f in tested_at:
             graphs = [sized(setting, "test", seed, f, context.root) for seed in seeds]
             for i, error in zip(at, errors(graphs), strict=True):
@@ -192,8 +188,10 @@ def size_transfer(setting: Mapping[str, Any], seeds: Sequence[int], context: Con
     factors = [2**i for i in range(setting["largest_factor"].bit_length())]
     runs = [(1, factors)] if setting["trained_on"] == "base" else [(f, [f]) for f in factors]
     trained, tested = (6 * f * setting["largest_community"] for f in (runs[-1][0], factors[-1]))
+    # Each seed's own graphs, a byte per pair of nodes, are there twice while they are put beside other seeds'.
     need = max(
-        peak_bytes(setting, trained, trained**2), peak_bytes({**setting, "layers": 1}, tested, tested**2)
+        peak_bytes(setting, trained, trained**2) + 2 * (setting["train"] + setting["val"]) * trained**2,
+        peak_bytes({**setting, "layers": 1}, tested, tested**2) + 2 * setting["test"] * tested**2,
     )
     rule = setting["model"] == "degree"
     for chunk in context.chunks(seeds, need, largest=1 if rule else _together(setting, context.device)):

@@ -114,7 +114,7 @@ class Graphs:
 def _blocks(links: Tensor, sizes: Tensor, block: int | None) -> tuple[Tensor, ...]:
     """Return links (..., G, n, n) as floats in blocks of graphs, each cropped to its largest; see ``Graphs.batch``."""
     G, n = links.shape[-3], links.shape[-1]
-    share = G if block is None else max(1, block // n**2)
+    share = G if block is None else max(1, block // max(1, n**2))
     parts = zip(links.split(share, -3), sizes.split(share, -1), strict=True)
     return tuple(part[..., :m, :m].float() for part, own in parts for m in [int(own.max())])
 

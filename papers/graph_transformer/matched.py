@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from papers.graph_transformer.encodings import community_share
-from papers.graph_transformer.experiments import peak_bytes, sized, trained_on_own
+from papers.graph_transformer.experiments import errors_of_trained, peak_bytes, sized
 from papers.graph_transformer.graphs import Graphs, encode, pad
 from papers.graph_transformer.training import TOGETHER
 from repro import randomness
@@ -40,12 +40,9 @@ def kept_share(p: float, factor: int) -> float:
     return 1 / (factor * (1 - p) + p)
 
 
-def matched(setting: Mapping[str, Any], seed: int, factor: int, share: float, root: Path) -> Graphs:
-    """Return a seed's test graphs, their communities ``factor`` times as large, with a share of their edges.
-
-    Eigenvectors are those of what is left, times √n.
-    """
-    made = sbm.graphs(
+def drawn(setting: Mapping[str, Any], seed: int, factor: int) -> list[sbm.BlockGraph]:
+    """Return a seed's test graphs, their communities ``factor`` times as large: those of ``size_transfer``."""
+    return sbm.graphs(
         setting["dataset"],
         "test",
         setting["test"],
@@ -53,6 +50,17 @@ def matched(setting: Mapping[str, Any], seed: int, factor: int, share: float, ro
         sizes=(factor * setting["smallest_community"], factor * setting["largest_community"]),
         shared_patterns=False,
     )
+
+
+def matched(
+    made: Sequence[sbm.BlockGraph],
+    setting: Mapping[str, Any],
+    seed: int,
+    factor: int,
+    share: float,
+    root: Path,
+) -> Graphs:
+    """Return what :func:`drawn` made with a share of its edges; eigenvectors are those of what is left, times √n."""
     left = []
     for i, g in enumerate(made):
         n = len(g.labels)
@@ -72,18 +80,10 @@ def likeness(graphs: Graphs) -> float:
     return float(((v * scale * (A @ (scale * v))).sum((1, 2)) / v.square().sum((1, 2))).mean())
 
 
-def content(graphs: Graphs, setting: Mapping[str, Any], seed: int, factor: int) -> float:
-    """Return the share of the first eigenvector's variance that lies between communities, averaged over test graphs."""
-    made = sbm.graphs(
-        setting["dataset"],
-        "test",
-        setting["test"],
-        seed=seed,
-        sizes=(factor * setting["smallest_community"], factor * setting["largest_community"]),
-        shared_patterns=False,
-    )
+def content(graphs: Graphs, communities: Sequence[np.ndarray]) -> float:
+    """Return the share of the first eigenvector's variance that lies between communities, averaged over graphs."""
     own = [graphs.encoding[i, :n, :1].numpy() for i, n in enumerate(graphs.sizes.tolist())]
-    return float(np.mean([community_share(v, g.communities) for v, g in zip(own, made, strict=True)]))
+    return float(np.mean([community_share(v, c) for v, c in zip(own, communities, strict=True)]))
 
 
 def size_matched(setting: Mapping[str, Any], seeds: Sequence[int], context: Context) -> Rows:
@@ -93,21 +93,24 @@ def size_matched(setting: Mapping[str, Any], seeds: Sequence[int], context: Cont
     """
     factors = [2**i for i in range(setting["largest_factor"].bit_length())]
     nodes = 6 * factors[-1] * setting["largest_community"]
-    need = peak_bytes(setting, nodes, nodes**2)
+    need = peak_bytes(setting, nodes, nodes**2) + 2 * setting["test"] * nodes**2
     for chunk in context.chunks(seeds, need, largest=TOGETHER):
         shares = [density(sized(setting, "train", seed, 1, context.root)) for seed in chunk]
-        for errors, at in trained_on_own(setting, chunk, 1, context, context.work):
+        for errors, at in errors_of_trained(setting, chunk, 1, context, context.work):
             rows: dict[int, list[dict[str, float]]] = {i: [{"size": f} for f in factors] for i in at}
             for place, f in enumerate(factors):
                 whole = [sized(setting, "test", seed, f, context.root) for seed in chunk]
+                made = [drawn(setting, seed, f) for seed in chunk]
                 thinned = [
-                    matched(setting, seed, f, kept_share(p, f), context.root)
-                    for seed, p in zip(chunk, shares, strict=True)
+                    matched(own, setting, seed, f, kept_share(p, f), context.root)
+                    for own, seed, p in zip(made, chunk, shares, strict=True)
                 ]
                 for name, graphs in (("whole", whole), ("matched", thinned)):
                     for i, error in zip(at, errors(graphs), strict=True):
                         rows[i][place][f"{name}_error"] = error
                         rows[i][place][f"{name}_likeness"] = likeness(graphs[i])
-                        rows[i][place][f"{name}_content"] = content(graphs[i], setting, chunk[i], f)
+                        rows[i][place][f"{name}_content"] = content(
+                            graphs[i], [g.communities for g in made[i]]
+                        )
             for i in at:
                 yield chunk[i], rows[i]

@@ -124,7 +124,7 @@ class GraphTransformerLayer(nn.Module):
         self.Q, self.K, self.V = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.h = _Stream(width, kind)
 
-    def attention(self, h: Tensor, links: Tensor) -> Tensor:
+    def weights(self, h: Tensor, links: Tensor) -> Tensor:
         """Return the weights of a block h (b, m, d) before normalisation, (b, H, m, m): row i attends to column j."""
         q, k = (split_heads(x, self.heads) for x in (self.Q(h), self.K(h)))
         scores = (q / math.sqrt(q.shape[-1])) @ k.mT

@@ -133,5 +133,5 @@ def _weights(trainer: Trainer, i: int, batch: Batch) -> Tensor:
     net = trainer.network(i)
     h, _ = net.embed(batch._replace(tokens=batch.tokens[i], encoding=batch.encoding[i]))
     (links,) = batch.pairs.links
-    (w,) = net.layers[0].attention(h.unsqueeze(0), links[i])
+    (w,) = net.layers[0].weights(h.unsqueeze(0), links[i])
     return w / w.sum(-1, keepdim=True)

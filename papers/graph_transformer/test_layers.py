@@ -21,7 +21,7 @@ from papers.graph_transformer.attention import softmax_weights
 from papers.graph_transformer.baselines import MODELS, GatedGCNLayer, GATLayer, GCNLayer
 from papers.graph_transformer.conftest import random_graph, small, some_graphs
 from papers.graph_transformer.graphs import Graphs, encode, pad
-from papers.graph_transformer.model import Batch, Edges, apart
+from papers.graph_transformer.model import Batch, Edges, apart, split_heads, together
 from repro.ensemble import Ensemble
 from repro.errors import ReproError
 
@@ -165,6 +165,13 @@ def test_gcn_gathers_a_mean_or_as_kipf_and_welling_do() -> None:
 DIRECTED = torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 1, 0]])  # entry (i, j): i gathers from j
 
 
+class Same(torch.nn.Module):
+    """In place of a normalisation."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x
+
+
 def drawn(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
@@ -306,9 +313,31 @@ def test_weights_are_of_neighbours_alone() -> None:
     batch, _ = some_graphs([9, 14]).batch(torch.arange(2))
     h, _ = net.embed(batch)
     (links,) = batch.pairs.links
-    w = net.layers[0].attention(apart(h, batch.pairs), links)
+    layer, own = net.layers[0], apart(h, batch.pairs)
+    w = layer.weights(own, links)
     assert w.shape == (2, 4, 14, 14)
     assert ((w > 0) == (links > 0).unsqueeze(1)).all()
+
+
+def test_weights_are_those_that_the_layer_attends_with() -> None:
+    """O is set to one, the norms leave things as they are and the FFN gives zero: a layer adds what it attends to."""
+    net = small(norm="layer")
+    batch, _ = some_graphs([14, 9]).batch(torch.arange(2))
+    h, _ = net.embed(batch)
+    layer, (links,) = net.layers[0], batch.pairs.links
+    layer.h.norm1, layer.h.norm2 = Same(), Same()
+    with torch.no_grad():
+        layer.h.O.weight.copy_(torch.eye(16))
+        for parameter in (layer.h.O.bias, layer.h.W2.weight, layer.h.W2.bias):
+            parameter.zero_()
+    out, _ = layer(h, h, batch.pairs, batch.nodes)
+    own = apart(h, batch.pairs)
+    w = layer.weights(own, links)
+    total = w.sum(-1, keepdim=True)
+    attended = (w / (total + (total == 0))) @ split_heads(layer.V(own), 4)
+    expected = together(attended.transpose(1, 2).flatten(2), batch.pairs)
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(out - h, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_seed_decides_the_weights() -> None:

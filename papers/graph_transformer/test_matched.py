@@ -49,7 +49,7 @@ def test_random_graphs_that_are_thinned_so_keep_their_likeness() -> None:
 
 def test_thinning_takes_edges_only_and_each_with_the_same_chance(tmp_path: Path) -> None:
     whole = experiments.sized(SETTING, "test", 3, 2, tmp_path)
-    thin = matched.matched(SETTING, 3, 2, 0.6, tmp_path)
+    thin = matched.matched(matched.drawn(SETTING, 3, 2), SETTING, 3, 2, 0.6, tmp_path)
     assert torch.equal(whole.tokens, thin.tokens)
     assert torch.equal(whole.targets, thin.targets)
     assert torch.equal(thin.edges, thin.edges.transpose(1, 2))
@@ -85,12 +85,12 @@ def test_content_is_the_share_between_communities(tmp_path: Path) -> None:
     # Between five communities of noise: 4 of 3999 degrees of freedom, with a deviation of 0.0007.
     np.testing.assert_allclose(found, [1, 0, 0.5], atol=0.04)
     graphs = experiments.sized(SETTING, "test", 3, 1, tmp_path)
-    made = matched.sbm.graphs("pattern", "test", 3, seed=3, sizes=(5, 8), shared_patterns=False)
+    made = matched.drawn(SETTING, 3, 1)
     own = [
         float(encodings.community_share(graphs.encoding[i, : len(g.labels), :1].numpy(), g.communities)[0])
         for i, g in enumerate(made)
     ]
-    assert matched.content(graphs, SETTING, 3, 1) == pytest.approx(np.mean(own))
+    assert matched.content(graphs, [g.communities for g in made]) == pytest.approx(np.mean(own))
     assert all(((g.communities == 5) == (g.labels == 1)).all() for g in made), "the pattern comes last"
 
 

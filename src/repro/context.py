@@ -77,7 +77,8 @@ class Context:
         return self.where
 
     def chunks(self, seeds: Sequence[int], bytes_per_seed: float, largest: int = 50) -> Iterator[list[int]]:
-        """Yield the seeds in groups that fit the memory; results do not depend on the grouping.
+        """Yield the seeds in groups that fit the memory; results depend on the grouping
+        in the last bits at most, of which a long training may make more.
 
         Args:
             seeds: all seeds to run.

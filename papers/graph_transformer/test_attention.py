@@ -54,9 +54,7 @@ def by_autograd(q: Tensor, k: Tensor, v: Tensor, links: tuple[Tensor, ...], clam
 @pytest.mark.parametrize("clamp", BOUNDS)
 @pytest.mark.parametrize("cut", [(4,), (1, 2, 1), (1, 1, 1, 1)])
 @pytest.mark.parametrize("tile", [1, 120, 2**19])  # a row, some rows, a block at once
-@pytest.mark.parametrize(
-    "size", [3, 15, 16]
-)  # columns of a head: with the one that is added below a register's
+@pytest.mark.parametrize("size", [3, 15, 16])  # of a head; a register holds 16
 def test_attention_and_its_slopes_are_autograds(
     clamp: str, cut: tuple[int, ...], tile: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,8 +77,9 @@ class Context:
         return self.where
 
     def chunks(self, seeds: Sequence[int], bytes_per_seed: float, largest: int = 50) -> Iterator[list[int]]:
-        """Yield the seeds in groups that fit the memory; results depend on the grouping
-        in the last bits at most, of which a long training may make more.
+        """Yield the seeds in groups that fit the memory.
+
+        Results depend on the grouping in the last bits at most, of which a long training may make more.
 
         Args:
             seeds: all seeds to run.
